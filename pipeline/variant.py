@@ -1,0 +1,104 @@
+"""A parameter that is one of several named choices, each with parameters of its own.
+
+Methods and detectors are variants: a family is a base class with a package, a choice is
+one file in it, its name is its module's name. There is no registry and no decorator; a
+dotted path ``my_package.my_module`` finds a choice outside this repository.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, SerializationInfo, model_serializer
+from pydantic.functional_serializers import SerializerFunctionWrapHandler
+
+from storage_schemas.errors import ParameterError, StageDefinitionError
+
+
+class Variant(BaseModel):
+    """Base of a family of named choices.
+
+    A family sets `package`; a choice gives its ``version`` as a class argument. Declare
+    the field as ``SerializeAsAny[Family]`` with a ``BeforeValidator(Family.choose)``: a
+    field typed with the bare base class would drop the choice's own parameters from the
+    key, so that two choices shared one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    package: ClassVar[str]
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__()  # class arguments are read by the pydantic hook below
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, version: int | None = None, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.name = cls.__module__.rpartition(".")[2]
+        if version is not None:
+            cls.version = version
+        elif not hasattr(cls, "version") and "package" not in vars(cls):
+            raise StageDefinitionError(
+                f"{cls.__qualname__} needs a version: class {cls.__name__}(..., version=1)"
+            )
+
+    @classmethod
+    def choose(cls, value: Any) -> Any:
+        """Turn a name, a dotted path or ``{"name": ..., parameters...}`` into a choice."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or "name" not in value:
+            raise ParameterError(f"{value!r} names no {cls.__name__}; give one of {cls.names()}")
+        parameters = dict(value)
+        choice = cls.find(parameters.pop("name"))
+        parameters.pop("version", None)
+        return choice(**parameters)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the choices that the family's package holds."""
+        package = importlib.import_module(cls.package)
+        return sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+
+    @classmethod
+    def find(cls, name: str) -> type[Self]:
+        """The class behind a name or dotted path; raises `ParameterError` with the nearest."""
+        if "." in name:
+            path = name
+        elif name in cls.names():
+            path = f"{cls.package}.{name}"
+        else:
+            near = difflib.get_close_matches(name, cls.names(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; choose from {cls.names()}"
+            raise ParameterError(f"no {cls.__name__.lower()} is named {name!r}{hint}")
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            raise ParameterError(f"{path!r} cannot be imported: {error}") from error
+        found = [
+            member
+            for _, member in inspect.getmembers(module, inspect.isclass)
+            if issubclass(member, cls) and member.__module__ == module.__name__
+        ]
+        if len(found) != 1:
+            raise StageDefinitionError(
+                f"{path} must define exactly one {cls.__name__}, it defines "
+                f"{[c.__name__ for c in found]}"
+            )
+        return found[0]
+
+    @model_serializer(mode="wrap")
+    def _with_identity(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        module = type(self).__module__
+        outside = module.rpartition(".")[0] != self.package
+        return {"name": module if outside else self.name, "version": self.version, **handler(self)}

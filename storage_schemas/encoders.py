@@ -1,0 +1,60 @@
+"""A trained encoder: weights, the parameters that rebuild it, and its training log.
+
+``encoder.pt`` is a state dict that loads with ``weights_only=True``; nothing is unpickled.
+This file knows the layout only, so that it needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from storage_schemas.errors import SchemaError
+from storage_schemas.noun import FolderNoun
+from storage_schemas.tables import check_version
+
+
+@dataclass(frozen=True)
+class EncoderFiles(FolderNoun):
+    """The files of one encoder artifact.
+
+    Parameters
+    ----------
+    folder : Path
+    parameters : mapping
+        What the encoder is built from, as `stages.learning.encoders` takes it.
+    """
+
+    name: ClassVar[str] = "encoder"
+    version: ClassVar[int] = 1
+
+    folder: Path
+    parameters: Mapping[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """State dict of the encoder alone (no heads, queue or momentum copy)."""
+        return self.folder / "encoder.pt"
+
+    @property
+    def log(self) -> Path:
+        """JSON lines, one a logged step: ``step``, ``epoch``, ``loss`` and more."""
+        return self.folder / "log.jsonl"
+
+    @classmethod
+    def write_parameters(cls, folder: Path, parameters: Mapping[str, Any]) -> None:
+        """Write ``encoder.json``, what the encoder is rebuilt from."""
+        content = {"version": cls.version, "parameters": dict(parameters)}
+        (folder / "encoder.json").write_text(json.dumps(content, indent=1, sort_keys=True))
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        path = folder / "encoder.json"
+        if not path.exists():
+            raise SchemaError(f"{path} is missing: not an encoder artifact")
+        content = json.loads(path.read_text())
+        check_version(cls.name, content["version"], cls.version, where=str(path))
+        return cls(folder=folder, parameters=content["parameters"])

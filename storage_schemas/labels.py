@@ -1,0 +1,87 @@
+"""Class and split of each video: an annotation table of its own, read by evaluation only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import pyarrow as pa
+
+from storage_schemas.errors import SchemaError
+from storage_schemas.noun import FolderNoun
+from storage_schemas.tables import TableFile, write_table
+
+LABEL_SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, order=True)
+class LabelRow:
+    """Class name and split (``train``, ``val`` or ``test``) of one video."""
+
+    video_id: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True, repr=False)
+class Labels(FolderNoun):
+    """Rows sorted by video id, one a video.
+
+    Raises
+    ------
+    SchemaError
+        If a video occurs twice or a split is unknown.
+    """
+
+    name: ClassVar[str] = "labels"
+    version: ClassVar[int] = 1
+
+    rows: Sequence[LabelRow]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(sorted(self.rows)))
+        twice = [v for v, n in Counter(row.video_id for row in self.rows).items() if n > 1]
+        if twice:
+            raise SchemaError(f"{len(twice)} videos have two labels, the first is {twice[0]!r}")
+        for row in self.rows:
+            if row.split not in SPLITS:
+                raise SchemaError(
+                    f"split {row.split!r} is not one of {SPLITS}", video_id=row.video_id
+                )
+
+    def __repr__(self) -> str:
+        return f"Labels({len(self.rows)} videos, {len(self.classes)} classes)"
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their indices (sorted)."""
+        return sorted({row.label for row in self.rows})
+
+    def write(self, folder: Path) -> None:
+        """Write ``labels.arrow`` into `folder`."""
+        table = pa.Table.from_pylist([vars(row) for row in self.rows], schema=LABEL_SCHEMA)
+        write_table(
+            folder / "labels.arrow",
+            LABEL_SCHEMA,
+            [("*", table)],
+            video_ids=["*"],
+            noun=self.name,
+            version=self.version,
+        )
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        file = TableFile(
+            folder / "labels.arrow", LABEL_SCHEMA, noun=cls.name, version=cls.version
+        )
+        return cls([LabelRow(**row) for row in file["*"].to_pylist()])
