@@ -89,12 +89,10 @@ class Stage(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if Stage in cls.__bases__:
             return  # a kind, not a stage
-        if name is None or version is None:
-            raise StageDefinitionError(
-                f"{cls.__qualname__} needs an identity: "
-                f'class {cls.__name__}({cls.__bases__[0].__name__}, name="...", version=1)'
-            )
-        cls.name, cls.version = name, version
+        if cls.entry == "scan":
+            cls.name, cls.version = _identity(cls, name, version)
+            return  # sources declare no inputs by signature
+        cls.name, cls.version = _identity(cls, name, version)
         cls.roles, cls.output = _read_signature(cls)
 
     def reads(self) -> frozenset[str]:
@@ -144,6 +142,15 @@ class GatherStage(Stage):
     """
 
     entry: ClassVar[str] = "run"
+
+
+def _identity(cls: type[Stage], name: str | None, version: int | None) -> tuple[str, int]:
+    if name is None or version is None:
+        raise StageDefinitionError(
+            f"{cls.__qualname__} needs an identity: "
+            f'class {cls.__name__}({cls.__bases__[0].__name__}, name="...", version=1)'
+        )
+    return name, version
 
 
 def _read_signature(cls: type[Stage]) -> tuple[dict[str, Role], type[Noun]]:

@@ -1,0 +1,95 @@
+"""Where videos come from: the anchor of every key.
+
+A source lists its videos; the key of a part is made of their ids and content digests and
+of nothing else, so moving a data set changes no key and replacing a file changes exactly
+its part. Labels and splits are an artifact of their own, read by evaluation only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.graph import Step
+from pipeline.stage import Role, Stage
+from storage_schemas.labels import LabelRow, Labels
+from storage_schemas.noun import Noun
+from storage_schemas.videos import VideoFile
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a scan found.
+
+    Parameters
+    ----------
+    videos : sequence of VideoFile
+        In the order they are to be put into parts; `path` may be None for videos that
+        are only generated when the run starts.
+    labels : sequence of LabelRow or None
+        None where the source knows no labels.
+    notes : sequence of str
+        What the user should be told: ignored files, videos named by a split but missing.
+    """
+
+    videos: Sequence[VideoFile]
+    labels: Sequence[LabelRow] | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+class Source(Stage):
+    """Base of all sources. Its fields say where and what to read; they are *not* in the key.
+
+    A source has no inputs, or one input ``dataset`` when another stage generates the
+    files; then `locate` finds them in that stage's artifact.
+    """
+
+    roles: ClassVar[Mapping[str, Role]] = {}
+    output: ClassVar[type[Noun]] = VideoFile
+    entry: ClassVar[str] = "scan"
+
+    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+        """List the videos.
+
+        Parameters
+        ----------
+        digest : callable
+            ``digest(path)`` gives the SHA-256 of a file, remembered by path, size and
+            mtime, and shows progress. An unreadable file gives ``unreadable: CAUSE``.
+        dataset : (Stage, str) or None
+            The stage bound to ``dataset`` and the key of its artifact, which may not
+            have been computed yet.
+
+        Raises
+        ------
+        SourceError
+            If the source as a whole is unusable.
+        """
+        raise NotImplementedError
+
+    def locate(self, video: VideoFile, dataset: Path | None) -> Path:
+        """Where the file lies now; `dataset` is the folder of the generating artifact."""
+        if video.path is None:
+            raise NotImplementedError(f"{type(self).__name__} must locate {video.video_id!r}")
+        return video.path
+
+
+class SourceLabels(Stage):
+    """Labels and splits of a source; keyed by its rows, so relabelling re-decodes nothing."""
+
+    name: ClassVar[str] = "labels"
+    version: ClassVar[int] = 1
+    roles: ClassVar[Mapping[str, Role]] = {
+        "source": Role(noun=VideoFile, many=True, optional=False)
+    }
+    output: ClassVar[type[Noun]] = Labels
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise TypeError("SourceLabels is not meant to be subclassed; give labels in Source.scan")
+
+
+def labels_of(source: Step, *, step_name: str | None = None) -> Step:
+    """The step that holds the labels of a source step."""
+    return SourceLabels().of(source=source, step_name=step_name or f"{source.name}_labels")
