@@ -1,0 +1,108 @@
+"""The manifest: what an artifact is, how it was made, and which files it consists of.
+
+Written last; an artifact without a manifest does not exist. The quarantine is part of it:
+a rejected video is a row with its cause, not a log line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from storage_schemas.errors import StoreError
+
+MANIFEST_NAME = "manifest.json"
+PREVIEW_NAME = "preview.jpg"
+
+
+@dataclass(frozen=True)
+class QuarantineRow:
+    """A video that a stage rejected, and why.
+
+    ``frames_got`` and ``frames_expected`` are filled where frames were counted.
+    """
+
+    video_id: str
+    stage: str
+    error: str
+    message: str
+    frames_got: int | None = None
+    frames_expected: int | None = None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an artifact; ``rows`` counts table rows, 0 where that means nothing."""
+
+    sha256: str
+    bytes: int
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See the module docstring. ``seconds`` adds up the work, also over interruptions.
+
+    ``parameters`` are resolved, every default included; ``inputs`` maps a role to the keys
+    it was bound to; ``items`` names the videos in the order of the files.
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    key: str
+    stage: str
+    stage_version: int
+    step: str
+    noun: str
+    noun_version: int
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Sequence[str]]
+    part: str | None
+    items: Sequence[str]
+    files: Mapping[str, FileEntry]
+    quarantined: Sequence[QuarantineRow] = ()
+    notes: Sequence[str] = ()
+    seconds: float = 0.0
+    created: str = ""
+    host: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.bytes for file in self.files.values())
+
+    def to_json(self) -> str:
+        """Text of ``manifest.json``."""
+        return json.dumps({"format": self.FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Self:
+        """Inverse of `to_json`; raises `StoreError` if a newer tubelet wrote it."""
+        content = json.loads(text)
+        found = content.pop("format", None)
+        if found != cls.FORMAT:
+            raise StoreError(
+                f"{where} has manifest format {found}, this tubelet reads {cls.FORMAT}; "
+                "upgrade tubelet, or use another store with --store DIR"
+            )
+        content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
+        content["quarantined"] = [QuarantineRow(**row) for row in content["quarantined"]]
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class ArtifactView:
+    """An artifact as a report sees it: where it lies and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def preview(self) -> Path | None:
+        """Picture that the stage made of its result."""
+        path = self.folder / PREVIEW_NAME
+        return path if path.exists() else None
