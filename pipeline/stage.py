@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.graph import Step
 from storage_schemas.errors import StageDefinitionError
+from storage_schemas.manifest import ArtifactView
 from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
 
 
@@ -197,6 +198,9 @@ def _read_signature(cls: type[Stage]) -> tuple[dict[str, Role], type[Noun]]:
 def _role(hint: Any, *, optional: bool, where: str) -> Role:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         (hint,) = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+    if hint == Sequence[ArtifactView]:
+        # The lineage of a report: any artifacts, handed over with all they rest on.
+        return Role(noun=Noun, many=True, optional=optional)
     many = typing.get_origin(hint) is Items
     noun = typing.get_args(hint)[0] if many else hint
     if not (inspect.isclass(noun) and issubclass(noun, Noun)):

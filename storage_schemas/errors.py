@@ -62,7 +62,23 @@ def _rebuild(
 
 
 class BadVideo(TubeletError):
-    """A video cannot be used; it is quarantined and the rest of its part goes on."""
+    """A video cannot be used; it is quarantined and the rest of its part goes on.
+
+    ``frames_got`` and ``frames_expected`` go into the quarantine row where frames were
+    counted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        frames_got: int | None = None,
+        frames_expected: int | None = None,
+        **where: str | None,
+    ) -> None:
+        super().__init__(message, **where)
+        self.frames_got = frames_got
+        self.frames_expected = frames_expected
 
 
 class ItemCrash(BadVideo):
