@@ -59,9 +59,7 @@ def main(staging: Path) -> int:
             work=_made(staging / "work"),
             threads=job["threads"],
             device=job["device"],
-            progress=lambda fraction, text: journal.write(
-                "progress", fraction=fraction, text=text
-            ),
+            progress=lambda fraction, text: journal.write("progress", fraction=fraction, text=text),
         )
         if isinstance(stage, VideoStage):
             rows = _run_videos(stage, job, store, staging, data, journal, context)
@@ -92,9 +90,7 @@ def main(staging: Path) -> int:
 def load_stage(spec: Mapping[str, Any]) -> Stage:
     """Rebuild a stage from ``{"class": "module:Name", "parameters": {...}}``."""
     module, _, name = spec["class"].partition(":")
-    stage: Stage = getattr(importlib.import_module(module), name).model_validate(
-        spec["parameters"]
-    )
+    stage: Stage = getattr(importlib.import_module(module), name).model_validate(spec["parameters"])
     return stage
 
 

@@ -7,6 +7,7 @@ with its cause and the rest of the part goes on.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -290,10 +291,8 @@ def _run_child(
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """End the child and the processes it started (a trainer's workers)."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
 
 

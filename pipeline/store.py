@@ -111,9 +111,11 @@ class Store:
 
     def keys(self, stage: str | None = None) -> Iterator[str]:
         """Keys of all artifacts, or of one stage's, oldest first."""
-        folders = (self.root / "artifacts").iterdir() if stage is None else [
-            self.root / "artifacts" / stage
-        ]
+        folders = (
+            (self.root / "artifacts").iterdir()
+            if stage is None
+            else [self.root / "artifacts" / stage]
+        )
         found = [
             entry
             for folder in folders

@@ -104,7 +104,11 @@ class Boxes(ItemNoun):
                 )
         if count == 0:
             return
-        if self.frame[0] < 0 or self.frame[-1] >= self.num_frames or np.any(np.diff(self.frame) < 0):
+        if (
+            self.frame[0] < 0
+            or self.frame[-1] >= self.num_frames
+            or np.any(np.diff(self.frame) < 0)
+        ):
             raise SchemaError(
                 f"frame indices {self.frame.min()}..{self.frame.max()} must be sorted and "
                 f"within 0..{self.num_frames - 1}",

@@ -81,7 +81,5 @@ class Labels(FolderNoun):
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        file = TableFile(
-            folder / "labels.arrow", LABEL_SCHEMA, noun=cls.name, version=cls.version
-        )
+        file = TableFile(folder / "labels.arrow", LABEL_SCHEMA, noun=cls.name, version=cls.version)
         return cls([LabelRow(**row) for row in file["*"].to_pylist()])

@@ -50,9 +50,7 @@ class Shard(Frames):
         return {H5_NAME: _write_hdf5(folder / H5_NAME, items, version=cls.version)}
 
 
-def _write_hdf5(
-    path: Path, items: Mapping[str, Mapping[str, pa.Table]], *, version: int
-) -> int:
+def _write_hdf5(path: Path, items: Mapping[str, Mapping[str, pa.Table]], *, version: int) -> int:
     """Stream the videos into one file; memory stays at one video."""
     with h5py.File(path, "w") as file:
         file.attrs["tubelet.noun"] = Shard.name

@@ -81,8 +81,8 @@ def write_table(
 def _one_batch(table: pa.Table, schema: pa.Schema, *, noun: str, video_id: str) -> pa.RecordBatch:
     if not table.schema.equals(schema, check_metadata=False):
         raise SchemaError(
-            f"{noun}: columns {table.schema.names} with types {[str(t) for t in table.schema.types]}"
-            f" do not follow the schema {schema.names} {[str(t) for t in schema.types]}",
+            f"{noun}: columns {table.schema.names} with types {list(map(str, table.schema.types))} "
+            f"do not follow the schema {schema.names} {list(map(str, schema.types))}",
             video_id=video_id,
         )
     batches = table.combine_chunks().to_batches()

@@ -1,0 +1,228 @@
+"""The plan: what is cached, what will run, and why, with counts and an estimate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+from pipeline.expand import Graph, Node
+from pipeline.keys import parameters_of
+from pipeline.records import PastNode, PastStep
+from pipeline.store import Store
+from storage_schemas.errors import ParameterError, StoreError
+
+_RATE_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One node of a plan.
+
+    Parameters
+    ----------
+    node : Node
+    action : ``cached`` or ``run``
+    reason : str
+        Why it runs; empty if it does not.
+    seconds : float or None
+        Estimate from past rates of the stage; None without a past.
+    """
+
+    node: Node
+    action: Literal["cached", "run"]
+    reason: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Entries in the order of the graph; nodes that nothing asks for are absent."""
+
+    graph: Graph
+    entries: Sequence[Entry]
+
+    @property
+    def to_run(self) -> list[Entry]:
+        """What the store lacks."""
+        return [entry for entry in self.entries if entry.action == "run"]
+
+
+def make_plan(
+    graph: Graph,
+    store: Store,
+    past: Mapping[str, PastStep],
+    *,
+    only: str | None = None,
+    from_step: str | None = None,
+    force: str | None = None,
+) -> Plan:
+    """Compare the graph with the store.
+
+    Parameters
+    ----------
+    graph : Graph
+    store : Store
+    past : mapping of step name -> PastStep
+        The last run of the same recipe, from `pipeline.records.read_record`.
+    only : str, optional
+        Run just this step; what it reads must be in the store.
+    from_step : str, optional
+        Compute this step and all that rests on it anew.
+    force : str, optional
+        Compute just this step anew, keep the rest.
+
+    Raises
+    ------
+    ParameterError
+        If a step is unknown.
+    StoreError
+        If `only` is asked for and its inputs are not in the store.
+    """
+    forced = _forced(graph, from_step=from_step, force=force)
+    chosen = set(graph.select(only)) if only else None
+    rates: dict[str, float | None] = {}
+    entries = []
+    for node in graph.nodes:
+        if chosen is not None and node.step not in chosen:
+            continue
+        damage = store.damage(node.key)
+        if damage is None and node.key not in forced:
+            entries.append(Entry(node, "cached"))
+            continue
+        if node.stage.name not in rates:
+            rates[node.stage.name] = _seconds_per_video(store, node.stage.name)
+        rate = rates[node.stage.name]
+        entries.append(
+            Entry(
+                node,
+                "run",
+                reason=_reason(node, graph, store, past, damage, forced),
+                seconds=None if rate is None else rate * max(1, len(node.video_ids)),
+            )
+        )
+    if chosen is not None:
+        _require_inputs(entries, store, str(only))
+    return Plan(graph=graph, entries=entries)
+
+
+def _forced(graph: Graph, *, from_step: str | None, force: str | None) -> set[str]:
+    forced: set[str] = set()
+    for name in graph.select(force) if force else []:
+        forced |= {node.key for node in graph.of_step(name)}
+    if from_step:
+        names = set(graph.select(from_step))
+        downstream: set[str] = set()
+        for node in graph.nodes:  # inputs come before readers
+            if node.step in names or any(
+                k in downstream for ks in node.input_keys().values() for k in ks
+            ):
+                downstream.add(node.key)
+        forced |= downstream
+    return forced
+
+
+def _require_inputs(entries: Sequence[Entry], store: Store, only: str) -> None:
+    missing = [
+        upstream.label
+        for entry in entries
+        if entry.action == "run"
+        for nodes in entry.node.inputs.values()
+        for upstream in nodes
+        if store.damage(upstream.key)
+    ]
+    if missing:
+        raise StoreError(
+            f"--only {only} needs {missing[0]!r} ({len(missing)} inputs in all), which the store "
+            f"lacks; leave out --only, so that what it rests on is computed first"
+        )
+
+
+def _reason(
+    node: Node,
+    graph: Graph,
+    store: Store,
+    past: Mapping[str, PastStep],
+    damage: str | None,
+    forced: Collection[str],
+) -> str:
+    if damage is None and node.key in forced:
+        return "forced"
+    if damage != "absent":
+        return f"output missing: {damage}"
+    resumed = _resumed(store, node.key)
+    step = past.get(node.step)
+    old = step.parts.get(node.part or "*") if step else None
+    if step is None:
+        reason = "first run"
+    elif old is None:
+        reason = f"{len(node.video_ids)} new videos"
+    elif old.key == node.key:
+        reason = "interrupted before" if resumed else "output missing"
+    else:
+        reason = "; ".join(_differences(node, graph, step, old)) or "first run"
+    return f"{reason} ({resumed} videos are done already)" if resumed else reason
+
+
+def _differences(node: Node, graph: Graph, step: PastStep, old: PastNode) -> list[str]:
+    said = []
+    if step.stage != node.stage.name:
+        return [f"stage {step.stage} -> {node.stage.name}"]
+    if step.version != node.stage.version:
+        said.append(f"{node.step} version {step.version} -> {node.stage.version}")
+    said += [
+        f"{node.step}.{path} {old_value} -> {new_value}"
+        for path, old_value, new_value in changed_values(step.parameters, parameters_of(node.stage))
+        if node.literal is None
+    ]
+    if node.literal is not None:
+        difference = len(node.video_ids) - old.videos
+        return [
+            f"{difference} new videos" if difference > 0
+            else f"{-difference} videos removed" if difference < 0
+            else "content changed"
+        ]  # fmt: skip
+    for role, nodes in node.inputs.items():
+        before = set(old.inputs.get(role, ()))
+        fresh = [n for n in nodes if n.key not in before]
+        if fresh and len(nodes) > len(before) and len(fresh) < len(nodes):
+            said.append(f"{sum(len(n.video_ids) for n in fresh)} new videos in {fresh[0].step}")
+        elif fresh or len(nodes) != len(before):
+            said.append(f"upstream {nodes[0].step} changed")
+    return said
+
+
+def changed_values(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """Dotted path, old and new value of everything that differs."""
+    found = []
+    for name in [*new, *(n for n in old if n not in new)]:
+        before, after = old.get(name, "unset"), new.get(name, "unset")
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += changed_values(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append((f"{prefix}{name}", before, after))
+    return found
+
+
+def _resumed(store: Store, key: str) -> int:
+    items = store.root / "staging" / key / "items"
+    if not items.is_dir():
+        return 0
+    return sum(not name.endswith(".tmp") for name in os.listdir(items))
+
+
+def _seconds_per_video(store: Store, stage: str) -> float | None:
+    recent = islice(reversed(list(store.keys(stage))), _RATE_SAMPLES)
+    seconds = videos = 0.0
+    for key in recent:
+        try:
+            manifest = store.read_manifest(key)
+        except (StoreError, ParameterError):
+            continue
+        seconds += manifest.seconds
+        videos += max(1, len(manifest.items) + len(manifest.quarantined))
+    return seconds / videos if videos else None
