@@ -6,14 +6,12 @@ files; the parent commits them. A crash or hang costs this process only, and one
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import inspect
 import json
 import logging
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +22,7 @@ import pyarrow as pa
 
 from pipeline.journal import Journal, JournalReader
 from pipeline.pictures import encode_under, stack
+from pipeline.processes import die_with_parent
 from pipeline.stage import Context, GatherStage, Role, Stage, VideoStage
 from pipeline.store import Store, raise_if_full
 from storage_schemas.errors import (
@@ -305,14 +304,6 @@ def _describe(error: Exception) -> str:
 def _made(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def die_with_parent(parent: int) -> None:
-    """End this process when its parent is killed (Linux; elsewhere the lock still guards)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it died before we asked
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ This file knows the layout only, so that it needs no torch.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,12 @@ class EncoderFiles(FolderNoun):
         """Write ``encoder.json``, what the encoder is rebuilt from."""
         content = {"version": cls.version, "parameters": dict(parameters)}
         (folder / "encoder.json").write_text(json.dumps(content, indent=1, sort_keys=True))
+
+    def write(self, folder: Path) -> None:
+        """Move the files into `folder`: weights, parameters, log, TensorBoard events."""
+        for name in ("encoder.pt", "encoder.json", "log.jsonl", "tensorboard", "views.png"):
+            if (self.folder / name).exists():
+                shutil.move(self.folder / name, folder / name)
 
     @classmethod
     def open(cls, folder: Path) -> Self:

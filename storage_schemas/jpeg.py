@@ -33,3 +33,13 @@ def decode_jpeg(data: bytes | memoryview) -> NDArray[np.uint8]:
     if frame is None:
         raise SchemaError(f"{len(data)} bytes are not a JPEG image; run `tubelet verify`")
     return frame.astype(np.uint8, copy=False)
+
+
+def encode_png(image_HWC: NDArray[np.uint8]) -> bytes:
+    """Encode an RGB image without loss; `decode_jpeg` reads it as well."""
+    import cv2
+
+    ok, encoded = cv2.imencode(".png", cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR))
+    if not ok:
+        raise SchemaError(f"image of shape {image_HWC.shape} cannot be encoded as PNG")
+    return bytes(encoded)

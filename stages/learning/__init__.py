@@ -1,0 +1,1 @@
+"""Shared by pretraining and evaluation only: encoders, views, data, the trainer."""

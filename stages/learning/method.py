@@ -1,0 +1,77 @@
+"""What a pretraining method is: hyper-parameters, the views of a sample, and a loss.
+
+A method is one file in ``stages/pretrain/methods``; its name is its module's name. The
+file imports torch inside functions only, so that planning a run stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.variant import Variant
+from stages.learning.sample import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from stages.learning.objective import Objective
+
+
+@dataclass
+class Step:
+    """Result of an objective on a batch: what to minimise and what to log."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Method(Variant):
+    """Base of all methods.
+
+    ``needs`` names the annotation inputs of the ``pretrain`` stage that the method reads;
+    changing any other annotation does not retrain it.
+    """
+
+    package: ClassVar[str] = "stages.pretrain.methods"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
+        """Arrays that make one training example; pure, runs in a CPU worker.
+
+        Geometry is sampled first and then applied to pixels and boxes together. Clips are
+        uint8 of shape (T, H, W, 3).
+        """
+        raise NotImplementedError
+
+    def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
+        """Modules besides the encoder, by name: projectors, momentum copies, queues."""
+        raise NotImplementedError
+
+    def loss(
+        self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
+    ) -> Step:
+        """Loss of a batch on its device.
+
+        Parameters
+        ----------
+        objective : Objective
+            Holds ``encoder`` and ``heads``.
+        batch : mapping of str -> Tensor
+            Stacked `views`.
+        generator : numpy Generator
+            Seeded by (seed, step): photometric parameters are drawn from it.
+        """
+        raise NotImplementedError
+
+    def after_step(self, objective: Objective) -> None:
+        """What follows an optimiser step: momentum update, queue."""
+        return None
+
+    def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8] | None:
+        """RGB picture of the views of one sample, for the report."""
+        return None

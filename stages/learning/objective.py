@@ -1,0 +1,27 @@
+"""The module that is trained: an encoder, a method's heads, and the method's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor, nn
+
+from stages.learning.method import Method, Step
+
+
+class Objective(nn.Module):
+    """Encoder and heads under one roof, so that DDP, checkpoints and `train()` see all.
+
+    ``forward(batch, generator)`` gives the method's `Step`.
+    """
+
+    def __init__(self, method: Method, encoder: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(dict(method.heads(encoder)))
+
+    def forward(self, batch: Mapping[str, Tensor], generator: np.random.Generator) -> Step:
+        """Loss and metrics of a batch."""
+        return self.method.loss(self, batch, generator)

@@ -1,0 +1,1 @@
+"""Self-supervised pretraining: one stage, one file a method."""

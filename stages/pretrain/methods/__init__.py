@@ -1,0 +1,1 @@
+"""One file a method; its name is its module's name."""

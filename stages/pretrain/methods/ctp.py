@@ -1,0 +1,263 @@
+"""CtP, *Catch the Patch* (Wang et al., CVPR 2021): follow pasted patches through a clip.
+
+Patches are cut from a clip and pasted back along synthetic trajectories; given only their
+boxes in the first frame, the encoder must tell their boxes in all frames.
+
+Notes
+-----
+Behaviour after specs/ctp.md. Departures: the pixel constants scale with the size of the
+trajectory bank, and the head's temporal kernel is T/8 long (2 for the paper's 16 frames),
+so that small machines can train with 8 frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.pictures import draw_boxes, strip
+from stages.learning.clips import sample_clip
+from stages.learning.method import Method, Step
+from stages.learning.sample import Sample
+from stages.learning.views import CropAndFlip
+from storage_schemas.errors import ParameterError
+from storage_schemas.trajectories import SHAPES, Trajectories
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from stages.learning.objective import Objective
+
+_SHORT_SIDES = (1.0, 128 / 112, 144 / 112)  # of the crop's side
+
+
+class CtP(Method, version=1):
+    """Hyper-parameters; the defaults are the reference's (ctp.md sections 2-4)."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"trajectories"})
+
+    num_frames: int = Field(16, ge=8, multiple_of=8)
+    strides: tuple[int, ...] = (1, 2, 3, 4, 5)
+    flip_probability: float = Field(0.5, ge=0, le=1)
+    colour: bool = True
+    hidden: int = Field(512, ge=1)
+    roi_bins: int = Field(5, ge=1)
+    centre_scale: float = Field(0.8, gt=0)
+    size_scale: float = Field(0.04, gt=0)
+
+    def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
+        """``clip`` (T, S, S, 3) uint8 with patches, ``boxes`` (K, T, 4) float32 in pixels."""
+        bank = sample.trajectories
+        assert bank is not None
+        if bank.num_frames != self.num_frames:
+            raise ParameterError(
+                f"pretrain.method.num_frames is {self.num_frames}, but the trajectories have "
+                f"{bank.num_frames} frames; set synthesize.num_frames={self.num_frames}"
+            )
+        frames = sample.frames
+        indices = sample_clip(
+            rng, length=len(frames), num_frames=self.num_frames, strides=self.strides
+        )
+        geometry = CropAndFlip.sample(
+            rng,
+            height=frames.height,
+            width=frames.width,
+            size=bank.size,
+            short_side=round(bank.size * float(rng.choice(_SHORT_SIDES))),
+            flip_probability=self.flip_probability,
+        )
+        clip_THWC = geometry.apply(frames.decode(indices))
+        entry = int(rng.integers(len(bank)))
+        return {
+            "clip": paste_patches(clip_THWC, bank, entry),
+            "boxes": bank.boxes_NKT4[entry].astype(np.float32),
+        }
+
+    def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
+        """Temporal squeeze and box regressor (ctp.md section 4.2)."""
+        from torch import nn
+
+        channels = int(encoder.out_channels)  # type: ignore[arg-type]
+        squeeze = nn.Conv3d(channels, channels, (self.num_frames // 8, 1, 1))
+        nn.init.kaiming_normal_(squeeze.weight, mode="fan_out", nonlinearity="relu")
+        first = nn.Linear(channels * self.roi_bins**2, self.hidden)
+        last = nn.Linear(self.hidden, self.num_frames * 4)
+        for layer in (first, last):
+            nn.init.normal_(layer.weight, std=0.001)
+        for layer in (squeeze, first, last):
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        return {"squeeze": squeeze, "boxes": nn.Sequential(nn.Flatten(), first, nn.ReLU(), last)}
+
+    def loss(
+        self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
+    ) -> Step:
+        """Smooth-L1 between predicted and true motion of each patch."""
+        import torch
+
+        from stages.learning.photometric import ctp_colour
+        from stages.learning.pixels import normalise
+
+        clips = ctp_colour(batch["clip"], generator) if self.colour else batch["clip"]
+        boxes_NT4 = batch["boxes"].flatten(0, 1)
+        prediction_NT4 = self.predict(objective, normalise(clips), batch["boxes"][:, :, 0])
+        target_NT4 = encode_motion(
+            boxes_NT4, centre_scale=self.centre_scale, size_scale=self.size_scale
+        )
+        residual = torch.nn.functional.smooth_l1_loss(
+            prediction_NT4, target_NT4, reduction="none", beta=1.0
+        )
+        entries = residual.shape[0] * residual.shape[1]
+        centre, size = residual[..., :2].sum() / entries, residual[..., 2:].sum() / entries
+        with torch.no_grad():
+            found = decode_motion(
+                prediction_NT4,
+                boxes_NT4[:, 0],
+                centre_scale=self.centre_scale,
+                size_scale=self.size_scale,
+            )
+            iou = box_iou(found, boxes_NT4).mean()
+        return Step(
+            loss=centre + size, metrics={"centre": centre.detach(), "size": size.detach(), "iou": iou}
+        )
+
+    def predict(
+        self, objective: Objective, clips_BCTHW: Tensor, first_boxes_BK4: Tensor
+    ) -> Tensor:
+        """Scaled motion (B*K, T, 4) of the patches whose first boxes are given, in pixels."""
+        import torch
+
+        from stages.learning.roi_align import roi_align
+
+        features_BCHW = torch.relu(objective.heads["squeeze"](objective.encoder(clips_BCTHW)))
+        features_BCHW = features_BCHW.squeeze(2)
+        batch, patches, _ = first_boxes_BK4.shape
+        index = torch.arange(batch, device=clips_BCTHW.device).repeat_interleave(patches)
+        rois_N5 = torch.cat([index[:, None].to(first_boxes_BK4), first_boxes_BK4.flatten(0, 1)], 1)
+        regions = roi_align(
+            features_BCHW,
+            rois_N5,
+            output_size=self.roi_bins,
+            spatial_scale=features_BCHW.shape[-1] / clips_BCTHW.shape[-1],
+        )
+        motion: Tensor = objective.heads["boxes"](regions)
+        return motion.unflatten(1, (self.num_frames, 4))
+
+    def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
+        """Strip of the composite clip with the true boxes."""
+        clip = views["clip"].astype(np.uint8)
+        chosen = np.linspace(0, len(clip) - 1, 4).astype(int)
+        patches = range(len(views["boxes"]))
+        return strip(
+            [
+                draw_boxes(clip[t], views["boxes"][:, t].astype(np.float32), ids=list(patches))
+                for t in chosen
+            ]
+        )
+
+
+def alpha_mask(shape: str, edge: float, *, height: int, width: int) -> NDArray[np.float32]:
+    """Mask of a patch, (height, width), in [0, 1] (ctp.md section 3.6).
+
+    ``edge`` is the start of the soft edge, 0 for a hard one.
+    """
+    dx = np.abs(np.arange(width) - (width - 1) // 2)[None, :] / width
+    dy = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
+    distance = {
+        "rectangle": np.maximum(dx, dy),
+        "ellipse": np.hypot(dx, dy),
+        "rhombus": dx + dy,
+    }[shape]
+    mask = np.ones_like(distance) if shape == "rectangle" else (distance < 0.5).astype(float)
+    if edge > 0:
+        mask = mask * np.clip((0.5 - distance) / (0.5 - edge), 0, 1)
+    return mask.astype(np.float32)
+
+
+def paste_patches(
+    clip_THWC: NDArray[np.uint8], bank: Trajectories, entry: int
+) -> NDArray[np.uint8]:
+    """Paste the patches of one bank entry into a clip; the input stays as it is.
+
+    Parameters
+    ----------
+    clip_THWC : ndarray of shape (T, S, S, 3), uint8
+    bank : Trajectories
+    entry : int
+
+    Returns
+    -------
+    ndarray of shape (T, S, S, 3), uint8
+
+    Notes
+    -----
+    All patches are cut from the clean clip. Larger ones are pasted first, so that small
+    ones end on top. Invisible frames keep their pixels (ctp.md sections 3.5-3.7).
+    """
+    out_THWC = clip_THWC.copy()
+    boxes_KT4 = bank.boxes_NKT4[entry].astype(int)
+    sides_KT2 = boxes_KT4[..., 2:] - boxes_KT4[..., :2]
+    mean_area_K = sides_KT2.mean(1).prod(-1)
+    for k in np.argsort(-mean_area_K, kind="stable"):
+        source = int(bank.source_frame_NK[entry, k])
+        x1, y1, x2, y2 = boxes_KT4[k, source]
+        patch = np.ascontiguousarray(clip_THWC[source, y1:y2, x1:x2])
+        mask = alpha_mask(
+            SHAPES[bank.shape_NK[entry, k]],
+            float(bank.edge_NK[entry, k]),
+            height=y2 - y1,
+            width=x2 - x1,
+        )
+        for t in np.flatnonzero(bank.visible_NKT[entry, k]):
+            x1, y1, x2, y2 = boxes_KT4[k, t]
+            size = (int(x2 - x1), int(y2 - y1))
+            alpha = cv2.resize(mask, size) * bank.opacity_NKT[entry, k, t]
+            pixels = cv2.resize(patch, size)
+            under = out_THWC[t, y1:y2, x1:x2]
+            out_THWC[t, y1:y2, x1:x2] = under + alpha[..., None] * (
+                pixels.astype(np.float32) - under
+            )
+    return out_THWC
+
+
+def encode_motion(boxes_NT4: Tensor, *, centre_scale: float, size_scale: float) -> Tensor:
+    """Regression targets (N, T, 4): scaled centre offsets (pixels) and log size ratios."""
+    import torch
+
+    sides = (boxes_NT4[..., 2:] - boxes_NT4[..., :2]).clamp(min=1)
+    centres = (boxes_NT4[..., 2:] + boxes_NT4[..., :2]) / 2
+    return torch.cat(
+        [
+            (centres - centres[:, :1]) / centre_scale,
+            torch.log(sides / sides[:, :1]) / size_scale,
+        ],
+        dim=-1,
+    )
+
+
+def decode_motion(
+    motion_NT4: Tensor, first_N4: Tensor, *, centre_scale: float, size_scale: float
+) -> Tensor:
+    """Boxes (N, T, 4) in pixels from scaled motion and first-frame boxes."""
+    import torch
+
+    first = first_N4[:, None]
+    sides = (first[..., 2:] - first[..., :2]).clamp(min=1)
+    centres = (first[..., 2:] + first[..., :2]) / 2 + motion_NT4[..., :2] * centre_scale
+    sides = sides * torch.exp(motion_NT4[..., 2:] * size_scale)
+    return torch.cat([centres - sides / 2, centres + sides / 2], dim=-1)
+
+
+def box_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:
+    """Intersection over union of boxes in pairs, over the last axis."""
+    import torch
+
+    low = torch.maximum(a_N4[..., :2], b_N4[..., :2])
+    high = torch.minimum(a_N4[..., 2:], b_N4[..., 2:])
+    overlap = (high - low).clamp(min=0).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a_N4, b_N4)]
+    return overlap / (areas[0] + areas[1] - overlap)

@@ -1,0 +1,66 @@
+"""What a command works with: the store, the recipe's graph and the plan, made in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.digests import Digests
+from pipeline.expand import Graph, expand
+from pipeline.ledger import Ledger
+from pipeline.overrides import apply_overrides
+from pipeline.plan import Plan, make_plan
+from pipeline.records import read_record
+from pipeline.store import Store
+from workflows import recipes
+
+DEFAULT_STORE = Path(os.environ.get("TUBELET_STORE", ".tubelet"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for; the same from the command line and from a deployment form.
+
+    Parameters
+    ----------
+    recipe : str
+    settings : sequence of str
+        ``stage.param=value`` overrides.
+    only, from_step, force : str or None
+        See `pipeline.plan.make_plan`.
+    """
+
+    recipe: str
+    settings: Sequence[str] = ()
+    only: str | None = None
+    from_step: str | None = None
+    force: str | None = None
+
+
+def open_graph(
+    request: Request,
+    store: Store,
+    *,
+    on_hashed: Callable[[Path, int], None] | None = None,
+) -> Graph:
+    """Load the recipe, apply the overrides, scan the sources."""
+    targets = apply_overrides(recipes.load(request.recipe), request.settings)
+    digests = Digests(store.root / "digests.sqlite", on_hashed=on_hashed)
+    try:
+        return expand(targets, ledger=Ledger(store.root / "ledger.jsonl"), digests=digests)
+    finally:
+        digests.close()
+
+
+def open_plan(request: Request, store: Store, graph: Graph) -> Plan:
+    """Compare the graph with the store and with the recipe's last run."""
+    return make_plan(
+        graph,
+        store,
+        read_record(store, request.recipe),
+        only=request.only,
+        from_step=request.from_step,
+        force=request.force,
+    )
