@@ -1,0 +1,1 @@
+"""Where videos come from: folders, data sets on disk, generated ones."""
