@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def hue_saturation(
-    clips_BTHWC: Tensor, hue_shift_B: Tensor, saturation_factor_B: Tensor
-) -> Tensor:
+def hue_saturation(clips_BTHWC: Tensor, hue_shift_B: Tensor, saturation_factor_B: Tensor) -> Tensor:
     """Shift hue and scale saturation of RGB clips in 0..255.
 
     Parameters
@@ -74,12 +72,14 @@ def ctp_colour(clips_BTHWC: Tensor, rng: np.random.Generator) -> Tensor:
     coloured = rng.random(batch) < 0.25
     hue = rng.uniform(-12, 12, batch)
     saturation = np.exp(rng.uniform(-0.1, 0.1, batch))
-    brightness_BT = np.stack(
-        [smooth_curve(rng, num_frames=num_frames, bound=30.0) for _ in range(batch)]
-    ) * (rng.random(batch) < 0.5)[:, None]
-    contrast_BT = np.stack(
-        [smooth_curve(rng, num_frames=num_frames, bound=0.12) for _ in range(batch)]
-    ) * (rng.random(batch) < 0.5)[:, None]
+    brightness_BT = (
+        np.stack([smooth_curve(rng, num_frames=num_frames, bound=30.0) for _ in range(batch)])
+        * (rng.random(batch) < 0.5)[:, None]
+    )
+    contrast_BT = (
+        np.stack([smooth_curve(rng, num_frames=num_frames, bound=0.12) for _ in range(batch)])
+        * (rng.random(batch) < 0.5)[:, None]
+    )
     rows = torch.as_tensor(np.flatnonzero(coloured), device=device)
     if len(rows):
         clips = clips.index_copy(

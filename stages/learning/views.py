@@ -51,9 +51,7 @@ class CropAndFlip:
         for t, frame in enumerate(clip_THWC):
             if (height, width) != (new_height, new_width):
                 frame = cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
-            out_THWC[t] = frame[
-                self.top : self.top + self.size, self.left : self.left + self.size
-            ]
+            out_THWC[t] = frame[self.top : self.top + self.size, self.left : self.left + self.size]
         return out_THWC[:, :, ::-1] if self.flip else out_THWC
 
 

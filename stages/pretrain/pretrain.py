@@ -171,8 +171,7 @@ def _report(ctx: Context, position: int) -> int:
         row = json.loads(content[:whole].splitlines()[-1])
         ctx.progress(
             row["step"] / row["of"],
-            f"epoch {row['epoch']}, loss {row['loss']:.3f}, "
-            f"{row['clips_per_second']:.1f} clips/s",
+            f"epoch {row['epoch']}, loss {row['loss']:.3f}, {row['clips_per_second']:.1f} clips/s",
         )
     return whole
 

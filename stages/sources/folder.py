@@ -13,9 +13,43 @@ from storage_schemas.errors import SourceError
 from storage_schemas.videos import VideoFile
 
 VIDEO_EXTENSIONS = frozenset(
-    ".3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m1v .m2ts .m2v .m4v .mjpeg .mkv "
-    ".mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogg .ogm .ogv .rm .rmvb .ts .vob .webm .wmv "
-    ".y4m".split()
+    [
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".h264",
+        ".hevc",
+        ".ivf",
+        ".m1v",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mjpeg",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".ogg",
+        ".ogm",
+        ".ogv",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
 )
 
 

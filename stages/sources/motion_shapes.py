@@ -255,9 +255,7 @@ def _margin(stage: MotionShapes) -> int:
     return int(np.ceil(stage.camera_speed * 10)) if stage.camera_speed else 0
 
 
-def _pan(
-    rng: np.random.Generator, num_frames: int, speed: float, margin: int
-) -> NDArray[np.int64]:
+def _pan(rng: np.random.Generator, num_frames: int, speed: float, margin: int) -> NDArray[np.int64]:
     """Camera offset of each frame, whole pixels within the margin."""
     angle = rng.uniform(0, 2 * np.pi)
     way_T = speed * (np.arange(num_frames) - num_frames / 2)
@@ -267,9 +265,7 @@ def _pan(
     return np.stack([way_T * np.cos(angle), way_T * np.sin(angle)], axis=1).round().astype(int)
 
 
-def texture(
-    rng: np.random.Generator, *, side: int, contrast: float = 0.6
-) -> NDArray[np.uint8]:
+def texture(rng: np.random.Generator, *, side: int, contrast: float = 0.6) -> NDArray[np.uint8]:
     """Coloured noise of several octaves, (side, side, 3) uint8, with its own mean colour."""
     import cv2
 

@@ -122,12 +122,11 @@ class CtP(Method, version=1):
             )
             iou = box_iou(found, boxes_NT4).mean()
         return Step(
-            loss=centre + size, metrics={"centre": centre.detach(), "size": size.detach(), "iou": iou}
+            loss=centre + size,
+            metrics={"centre": centre.detach(), "size": size.detach(), "iou": iou},
         )
 
-    def predict(
-        self, objective: Objective, clips_BCTHW: Tensor, first_boxes_BK4: Tensor
-    ) -> Tensor:
+    def predict(self, objective: Objective, clips_BCTHW: Tensor, first_boxes_BK4: Tensor) -> Tensor:
         """Scaled motion (B*K, T, 4) of the patches whose first boxes are given, in pixels."""
         import torch
 

@@ -1,0 +1,1 @@
+"""Class-agnostic boxes: superpixels, segments, random."""

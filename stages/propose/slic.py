@@ -1,0 +1,67 @@
+"""SLIC superpixels as proposals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.stage import VideoStage
+from stages.propose.regions import segment_boxes
+from stages.propose.segment_stage import (
+    FrameStride,
+    MaxSide,
+    MinSide,
+    RegionBoxes,
+    draw,
+    propose,
+)
+from storage_schemas.boxes import Boxes
+from storage_schemas.frames import Frames
+
+
+class Slic(VideoStage, name="slic", version=1):
+    """Parameters of ConST-CL's SLIC proposals (constcl.md section 2.3)."""
+
+    num_segments: int = Field(16, ge=2)
+    compactness: float = Field(10.0, gt=0)
+    sigma: float = Field(1.0, ge=0)
+    frame_stride: int = FrameStride
+    min_side: float = MinSide
+    max_side: float = MaxSide
+
+    def process(self, *, frames: Frames) -> Boxes:
+        """Proposals of every ``frame_stride``-th frame."""
+        return propose(
+            frames,
+            {
+                t: superpixel_boxes(frames.decode([t])[0], self)
+                for t in range(0, len(frames), self.frame_stride)
+            },
+        )
+
+    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
+        """Four frames with their proposals."""
+        return draw(output, inputs["frames"])
+
+
+def superpixel_boxes(frame_HWC: NDArray[np.uint8], parameters: Slic) -> RegionBoxes:
+    """Boxes of the superpixels of one RGB frame (H, W, 3), uint8.
+
+    References
+    ----------
+    Achanta et al., *SLIC superpixels*, TPAMI 2012; the algorithm is scikit-image's.
+    """
+    from skimage.segmentation import slic
+
+    labels_HW = slic(
+        frame_HWC,
+        n_segments=parameters.num_segments,
+        compactness=parameters.compactness,
+        sigma=parameters.sigma,
+        start_label=0,
+        channel_axis=-1,
+    )
+    return segment_boxes(labels_HW, min_side=parameters.min_side, max_side=parameters.max_side)

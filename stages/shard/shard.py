@@ -1,0 +1,60 @@
+"""Pack frames for random access by a trainer, in Arrow IPC or HDF5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.pictures import caption, strip
+from pipeline.stage import VideoStage
+from storage_schemas.frames import Frames
+from storage_schemas.jpeg import encode_jpeg
+from storage_schemas.shards import Shard
+
+
+class MakeShard(VideoStage, name="shard", version=1):
+    """``short_side`` shrinks frames for training; None copies their bytes untouched."""
+
+    backend: Literal["arrow", "hdf5"] = "arrow"
+    short_side: int | None = Field(None, ge=16)
+    quality: int = Field(90, ge=1, le=100)
+
+    def process(self, *, frames: Frames) -> Shard:
+        """Frames of one video, as the trainer will read them."""
+        if self.short_side is not None and min(frames.height, frames.width) > self.short_side:
+            return shrink(frames, short_side=self.short_side, quality=self.quality)
+        return Shard(**vars(frames))
+
+    def write_part(
+        self, folder: Path, items: Mapping[str, Mapping[str, pa.Table]]
+    ) -> dict[str, int]:
+        """Write the part with the chosen back-end."""
+        return Shard.write_part(folder, items, backend=self.backend)
+
+    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
+        """Four frames over time."""
+        chosen = np.linspace(0, len(output) - 1, 4).astype(int)
+        text = f"{output.video_id}  {len(output)} frames  {self.backend}"
+        return caption(strip(output.decode(chosen)), text)
+
+
+def shrink(frames: Frames, *, short_side: int, quality: int) -> Shard:
+    """Scale all frames to a short side in pixels and compress them again."""
+    import cv2
+
+    scale = short_side / min(frames.height, frames.width)
+    height, width = round(frames.height * scale), round(frames.width * scale)
+    jpegs = [
+        encode_jpeg(
+            cv2.resize(frames.decode([i])[0], (width, height), interpolation=cv2.INTER_AREA),
+            quality=quality,
+        )
+        for i in range(len(frames))
+    ]
+    return Shard(**(vars(frames) | {"jpegs": jpegs, "height": height, "width": width}))

@@ -1,0 +1,1 @@
+"""Synthetic patch trajectories (CtP)."""
