@@ -1,0 +1,1 @@
+"""Detector boxes behind one protocol."""

@@ -1,0 +1,1 @@
+"""One file a detector; its name is its module's name."""

@@ -1,0 +1,1 @@
+"""Unsupervised tubes of moving objects: flow, foreground, linking."""
