@@ -40,11 +40,8 @@ def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
         live.add(key)
         if store.damage(key) != "absent":
             pending += [k for keys in store.read_manifest(key).inputs.values() for k in keys]
-    found = [
-        Garbage(key, "artifact", store.read_manifest(key).bytes)
-        for key in store.keys()
-        if key not in live
-    ]
+    dead = [key for key in list(store.keys()) if key not in live]
+    found = [Garbage(key, "artifact", store.read_manifest(key).bytes) for key in dead]
     for entry in sorted((store.root / "staging").iterdir()):
         if entry.name not in live:
             size = sum(f.stat().st_size for f in entry.rglob("*") if f.is_file())

@@ -46,7 +46,7 @@ class Decode(VideoStage, name="decode", version=1):
             cause = videos.digest.removeprefix(_UNREADABLE)
             raise BadVideo(f"the file cannot be read: {cause}; check its permissions or link")
         assert videos.path is not None
-        if videos.bytes == 0:
+        if videos.path.stat().st_size == 0:
             raise BadVideo("the file is empty (0 bytes); copy it again")
         taken = decode_file(
             videos.path, short_side=self.short_side, fps_cap=self.fps_cap, quality=self.quality

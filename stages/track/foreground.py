@@ -49,9 +49,7 @@ def accumulate(motion: Motion, *, min_motion: float, noise_factor: float) -> NDA
     return (forward + backward) / 2
 
 
-def moving_regions(
-    evidence_HW: NDArray[np.float32], *, min_area: float
-) -> list[NDArray[np.bool_]]:
+def moving_regions(evidence_HW: NDArray[np.float32], *, min_area: float) -> list[NDArray[np.bool_]]:
     """Masks of the connected regions of a frame that move on their own, largest first.
 
     Parameters

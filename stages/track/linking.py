@@ -106,6 +106,4 @@ def _assign(old: list[Mask], new: list[Mask], *, min_iou: float) -> dict[int, in
     overlap = a @ b.T
     iou = overlap / np.maximum(a.sum(1)[:, None] + b.sum(1)[None] - overlap, 1)
     rows, columns = linear_sum_assignment(-iou)
-    return {
-        int(i): int(j) for i, j in zip(rows, columns, strict=True) if iou[i, j] >= min_iou
-    }
+    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if iou[i, j] >= min_iou}

@@ -77,9 +77,7 @@ class Detectron2Zoo(Detector, version=1):
         from detectron2.data.transforms import ResizeShortestEdge
 
         model, cfg, names = self._loaded
-        resize = ResizeShortestEdge(
-            [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
-        )
+        resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
         found = []
         for start in range(0, len(frames_THWC), self.batch_size):
             batch = []
@@ -87,9 +85,7 @@ class Detectron2Zoo(Detector, version=1):
                 image = frame[..., ::-1] if cfg.INPUT.FORMAT == "BGR" else frame
                 image = resize.get_transform(image).apply_image(np.ascontiguousarray(image))
                 tensor = torch.as_tensor(image.astype(np.float32).transpose(2, 0, 1))
-                batch.append(
-                    {"image": tensor, "height": frame.shape[0], "width": frame.shape[1]}
-                )
+                batch.append({"image": tensor, "height": frame.shape[0], "width": frame.shape[1]})
             with torch.inference_mode():
                 outputs = model(batch)
             for output in outputs:

@@ -1,0 +1,1 @@
+"""Downstream evaluation with fixed protocols, beside a random encoder of the same shape."""

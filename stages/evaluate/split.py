@@ -1,0 +1,49 @@
+"""Features and labels of one split, in line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage_schemas.errors import StageFailed
+from storage_schemas.features import Features
+from storage_schemas.labels import Labels
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Row numbers of `Features` and class indices, for training and test videos."""
+
+    classes: list[str]
+    train_rows: NDArray[np.int64]
+    train_labels: NDArray[np.int64]
+    test_rows: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+
+
+def split_rows(features: Features, labels: Labels) -> Splits:
+    """Join by video id; a video without label or features takes no part.
+
+    Raises
+    ------
+    StageFailed
+        If a split is empty, or training videos have a single class.
+    """
+    row_of = {video_id: i for i, video_id in enumerate(features.video_ids)}
+    classes = labels.classes
+    found: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
+    for row in labels.rows:
+        if row.split in found and row.video_id in row_of:
+            found[row.split].append((row_of[row.video_id], classes.index(row.label)))
+    for name, pairs in found.items():
+        if not pairs:
+            raise StageFailed(
+                f"no {name} video has both features and a label ({len(labels.rows)} labels, "
+                f"{len(row_of)} videos with features); look at `tubelet quarantine list`"
+            )
+    train, test = (np.asarray(found[name]) for name in ("train", "test"))
+    if len(np.unique(train[:, 1])) < 2:
+        raise StageFailed("the training videos have a single class; evaluation needs two or more")
+    return Splits(classes, train[:, 0], train[:, 1], test[:, 0], test[:, 1])

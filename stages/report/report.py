@@ -1,0 +1,149 @@
+"""One HTML file with the results, the graph and a picture of every stage's artifacts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.stage import GatherStage
+from storage_schemas.manifest import ArtifactView, QuarantineRow
+from storage_schemas.metrics import Metrics
+from storage_schemas.report import ReportFile
+
+_PICTURES_PER_STEP = 2
+
+
+class Report(GatherStage, name="report", version=1):
+    """``title`` heads the page."""
+
+    title: str = "tubelet run"
+
+    def run(self, *, about: Sequence[ArtifactView]) -> ReportFile:
+        """Render the artifacts and all they rest on."""
+        return ReportFile(render(about, title=self.title))
+
+
+@dataclass
+class Section:
+    """All parts of one step, added up."""
+
+    step: str
+    stage: str
+    version: int
+    parameters: dict[str, Any]
+    inputs: dict[str, list[str]]
+    keys: list[str] = field(default_factory=list)
+    videos: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    pictures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def render(views: Sequence[ArtifactView], *, title: str) -> str:
+    """The page.
+
+    Parameters
+    ----------
+    views : sequence of ArtifactView
+        Inputs before readers; parts of one step become one section.
+    title : str
+
+    Returns
+    -------
+    str
+        HTML that refers to nothing outside of itself.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["size"] = human_size
+    libraries: dict[str, str] = {}
+    for view in views:
+        libraries |= view.manifest.libraries
+    return environment.get_template("template.html.j2").render(
+        title=title,
+        sections=sections(views),
+        results=results(views),
+        quarantined=quarantine(views),
+        libraries=libraries,
+        hosts=sorted({view.manifest.host for view in views}),
+        finished=max((view.manifest.created for view in views), default=""),
+    )
+
+
+def sections(views: Sequence[ArtifactView]) -> list[Section]:
+    """One section a step, in the order of the graph."""
+    step_of = {view.manifest.key: view.manifest.step for view in views}
+    found: dict[str, Section] = {}
+    for view in views:
+        manifest = view.manifest
+        section = found.setdefault(
+            manifest.step,
+            Section(
+                step=manifest.step,
+                stage=manifest.stage,
+                version=manifest.stage_version,
+                parameters=dict(manifest.parameters),
+                inputs={
+                    role: sorted({step_of[key] for key in keys})
+                    for role, keys in manifest.inputs.items()
+                },
+            ),
+        )
+        section.keys.append(manifest.key)
+        section.videos += len(manifest.items)
+        section.quarantined += len(manifest.quarantined)
+        section.seconds += manifest.seconds
+        section.bytes += manifest.bytes
+        section.notes += manifest.notes
+        if view.preview is not None and len(section.pictures) < _PICTURES_PER_STEP:
+            data = base64.b64encode(view.preview.read_bytes()).decode()
+            section.pictures.append(f"data:image/jpeg;base64,{data}")
+    return list(found.values())
+
+
+def results(views: Sequence[ArtifactView]) -> list[dict[str, Any]]:
+    """Figures with the encoders side by side: protocol, split, metric, n, values by encoder."""
+    table: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for view in views:
+        if view.manifest.noun != Metrics.name:
+            continue
+        for row in Metrics.open(view.folder).rows:
+            place = (view.manifest.step, row.protocol, row.split, row.metric)
+            line = table.setdefault(
+                place,
+                {
+                    "protocol": row.protocol,
+                    "split": row.split,
+                    "metric": row.metric,
+                    "n": row.n,
+                    "values": {},
+                },
+            )
+            line["values"][row.encoder] = row.value
+    return list(table.values())
+
+
+def quarantine(views: Sequence[ArtifactView]) -> list[QuarantineRow]:
+    """Every rejected video with its cause."""
+    return [row for view in views for row in view.manifest.quarantined]
+
+
+def human_size(count: float) -> str:
+    """Bytes in a unit people read."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

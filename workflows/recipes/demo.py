@@ -1,0 +1,71 @@
+"""The tour: real clips through every preprocessing stage, CtP on labelled procedural videos.
+
+The real clips (13 scenes) are too few to learn or measure anything on, so pretraining and
+evaluation use `motion_shapes`, whose class is the motion. Settings fit two CPU cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.graph import Step
+from pipeline.source import labels_of
+from stages.decode.decode import Decode
+from stages.detect.detect import Detect
+from stages.evaluate.features import ExtractFeatures
+from stages.evaluate.linear_probe import LinearProbe
+from stages.evaluate.retrieval import Retrieval
+from stages.learning.encoder_spec import EncoderSpec, Optimisation
+from stages.pretrain.methods.ctp import CtP
+from stages.pretrain.pretrain import Pretrain
+from stages.propose.felzenszwalb import Felzenszwalb
+from stages.propose.random_boxes import RandomBoxes
+from stages.propose.slic import Slic
+from stages.report.report import Report
+from stages.shard.shard import MakeShard
+from stages.sources.folder import Folder
+from stages.sources.motion_shapes import Generated, MotionShapes
+from stages.synthesize.synthesize import Synthesize
+from stages.track.track import Track
+
+CLIPS = Path(__file__).parents[2] / "assets" / "clips"
+FRAMES, SIZE = 8, 64
+
+
+def recipe() -> Sequence[Step]:
+    """Two branches that meet in the report."""
+    clips = Folder(path=CLIPS).of(step_name="clips")
+    frames = Decode().of(videos=clips)
+    preprocessed = [
+        Track().of(frames=frames),
+        Slic().of(frames=frames),
+        Felzenszwalb().of(frames=frames),
+        RandomBoxes().of(frames=frames),
+        Detect().of(frames=frames),
+        MakeShard(backend="hdf5", short_side=128).of(frames=frames),
+    ]
+
+    shapes = Generated().of(dataset=MotionShapes().of(), step_name="shapes")
+    labels = labels_of(shapes)
+    shards = MakeShard().of(
+        frames=Decode().of(videos=shapes, step_name="shapes_decode"), step_name="shapes_shard"
+    )
+    encoder = Pretrain(
+        method=CtP(num_frames=FRAMES, strides=(1, 2, 3), hidden=128),
+        encoder=EncoderSpec(width=16),
+        optimisation=Optimisation(
+            epochs=40, batch_size=16, learning_rate=0.05, milestones=(30, 36), weight_decay=1e-4
+        ),
+    ).of(
+        shards=shards,
+        trajectories=Synthesize(num_frames=FRAMES, size=SIZE, num_trajectories=2048).of(),
+    )
+    features = ExtractFeatures(num_clips=4, num_frames=FRAMES, frame_stride=2, size=SIZE).of(
+        encoder=encoder, shards=shards
+    )
+    results = [
+        Retrieval(ks=(1, 5, 10, 20)).of(features=features, labels=labels, shards=shards),
+        LinearProbe().of(features=features, labels=labels),
+    ]
+    return [Report(title="tubelet demo").of(about=[*preprocessed, *results])]
