@@ -1,0 +1,370 @@
+"""The ``tubelet`` command. Torch and Prefect are imported only where they are used."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import stages
+from pipeline.collect import find_garbage, remove
+from pipeline.execute import Options, library_versions
+from pipeline.graph import walk
+from pipeline.plan import Plan
+from pipeline.records import read_record, write_record
+from pipeline.run import Result, run_plan
+from pipeline.stage import Stage
+from pipeline.store import Store
+from storage_schemas.errors import StoreError, TubeletError
+from workflows import display, recipes, server
+from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From a folder of videos to self-supervised encoders: staged, cached, resumable.",
+)
+quarantine_app = typer.Typer(no_args_is_help=True, help="Videos that were rejected, and why.")
+app.add_typer(quarantine_app, name="quarantine")
+console = Console()
+
+StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="Override a parameter; repeatable."),
+]
+Only = Annotated[str | None, typer.Option(metavar="STAGE", help="Run just this stage.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="STAGE", help="Compute this stage and what rests on it anew."),
+]
+Force = Annotated[str | None, typer.Option(metavar="STAGE", help="Compute this stage anew.")]
+Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a dotted path to one.")]
+
+
+def main() -> None:
+    """Entry point: a `TubeletError` becomes one message and exit status 1."""
+    try:
+        app()
+    except TubeletError as error:
+        Console(stderr=True).print(f"error: {error}", style="bold red", markup=False)
+        sys.exit(1)
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    settings: Set = None,
+    only: Only = None,
+    from_step: From = None,
+    force: Force = None,
+    no_prefect: Annotated[bool, typer.Option(help="Run without any server.")] = False,
+    store: StoreDir = DEFAULT_STORE,
+    workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = Options.workers,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    item_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds without news before a video counts as hanging.")
+    ] = Options.item_timeout_seconds,
+    max_failed_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of videos that may be quarantined.")
+    ] = Options.max_failed_fraction,
+) -> None:
+    """Compute what the store lacks of a recipe."""
+    request = Request(recipe, settings or [], only=only, from_step=from_step, force=force)
+    opened = Store(store)
+    options = Options(
+        workers=workers,
+        threads=threads,
+        device=device,
+        item_timeout_seconds=item_timeout,
+        max_failed_fraction=max_failed_fraction,
+    )
+    graph = open_graph(request, opened, on_hashed=_hash_progress())
+    planned = open_plan(request, opened, graph)
+    display.print_plan(console, planned)
+    write_record(opened, recipe, graph)
+    with display.watching(console) as watcher:
+        if no_prefect:
+            result = run_plan(planned, opened, options, on_event=watcher)
+        else:
+            result = _run_with_prefect(planned, opened, options, request, watcher)
+    display.print_result(console, result, opened)
+    if not no_prefect and "PREFECT_API_URL" not in os.environ:
+        console.print(f"Prefect UI: tubelet ui --store {store}", highlight=False)
+    result.check(max_failed_fraction)
+
+
+def _run_with_prefect(
+    planned: Plan, store: Store, options: Options, request: Request, watcher: display.Watcher
+) -> Result:
+    server.prepare(store)
+    console.print(f"Prefect: {server.describe()}", highlight=False)
+    from workflows.flow import run_flow
+
+    return run_flow(
+        planned,
+        store,
+        options,
+        recipe=request.recipe,
+        settings=list(request.settings),
+        on_event=watcher,
+    )
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    settings: Set = None,
+    only: Only = None,
+    from_step: From = None,
+    force: Force = None,
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Say what is cached, what will run, and why."""
+    request = Request(recipe, settings or [], only=only, from_step=from_step, force=force)
+    opened = Store(store)
+    graph = open_graph(request, opened, on_hashed=_hash_progress())
+    display.print_plan(console, open_plan(request, opened, graph))
+
+
+def _hash_progress() -> Callable[[Path, int], None]:
+    """Speaks up when a first scan has much to read."""
+    seen = {"files": 0, "bytes": 0, "said": 1 << 30}
+
+    def hashed(path: Path, size: int) -> None:
+        seen["files"] += 1
+        seen["bytes"] += size
+        if seen["bytes"] >= seen["said"]:
+            seen["said"] += 1 << 30
+            console.print(f"reading new videos: {seen['files']} files, {seen['bytes'] >> 30} GiB")
+
+    return hashed
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="KEY|STAGE")], store: StoreDir = DEFAULT_STORE
+) -> None:
+    """Describe an artifact, or list those of a stage."""
+    opened = Store(store)
+    keys = list(opened.keys(what))
+    if keys:
+        table = Table("key", "part", "videos", "quarantined", "size", "created")
+        for key in keys:
+            manifest = opened.read_manifest(key)
+            table.add_row(
+                key, manifest.part or "", str(len(manifest.items)), str(len(manifest.quarantined)),
+                f"{manifest.bytes / 2**20:.1f} MiB", manifest.created,
+            )  # fmt: skip
+        console.print(table)
+        return
+    key = opened.find(what)
+    manifest = opened.read_manifest(key)
+    table = Table(show_header=False, box=None)
+    for name in ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host"):
+        table.add_row(name, str(getattr(manifest, name)))
+    table.add_row("folder", str(opened.folder(key)))
+    table.add_row("videos", str(len(manifest.items)))
+    for name, value in manifest.parameters.items():
+        table.add_row(f"parameter {name}", str(value))
+    for name, entry in manifest.files.items():
+        table.add_row(f"file {name}", f"{entry.bytes} bytes, {entry.rows} rows")
+    console.print(table)
+    if manifest.quarantined:
+        display.print_quarantine(console, manifest.quarantined)
+
+
+@app.command()
+def why(
+    key: Annotated[str, typer.Argument(help="A key, or its beginning.")],
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Tell how an artifact came about: its parameters and all it rests on."""
+    opened = Store(store)
+    seen: set[str] = set()
+
+    def tell(key: str, role: str, depth: int) -> None:
+        manifest = opened.read_manifest(key)
+        again = " (see above)" if key in seen else ""
+        part = f" part {manifest.part}" if manifest.part else ""
+        console.print(f"{'  ' * depth}{role}{manifest.step}{part}: {key}{again}", highlight=False)
+        if key in seen:
+            return
+        seen.add(key)
+        for name, value in manifest.parameters.items():
+            console.print(f"{'  ' * depth}    {name} = {value}", markup=False, highlight=False)
+        for role, keys in manifest.inputs.items():
+            for upstream in keys:
+                tell(upstream, f"{role} <- ", depth + 1)
+
+    tell(opened.find(key), "", 0)
+
+
+@app.command()
+def verify(store: StoreDir = DEFAULT_STORE) -> None:
+    """Compare every file with its digest; exit status 1 if one differs."""
+    opened = Store(store)
+    count = bad = 0
+    for key in list(opened.keys()):
+        count += 1
+        problems = opened.verify(key)
+        bad += bool(problems)
+        for problem in problems:
+            console.print(f"{key}: {problem}", highlight=False)
+    console.print(f"{count} artifacts, {bad} damaged")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    store: StoreDir = DEFAULT_STORE,
+    apply: Annotated[bool, typer.Option("--apply", help="Really remove.")] = False,
+) -> None:
+    """List, or remove, what no recipe's last run rests on."""
+    opened = Store(store)
+    found = find_garbage(opened)
+    for garbage in found:
+        removed = apply and remove(opened, garbage)
+        word = "removed" if removed else "in use" if apply else "would remove"
+        console.print(
+            f"{word} {garbage.kind} {garbage.key}  {garbage.bytes / 2**20:.1f} MiB",
+            highlight=False,
+        )
+    total = sum(garbage.bytes for garbage in found) / 2**20
+    console.print(f"{len(found)} unused, {total:.1f} MiB{'' if apply else ' (add --apply)'}")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    recipe: Annotated[str | None, typer.Argument(help="Only this recipe's last run.")] = None,
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Rejected videos with their causes."""
+    opened = Store(store)
+    if recipe is None:
+        keys = list(opened.keys())
+    else:
+        steps = read_record(opened, recipe).values()
+        keys = [node.key for step in steps for node in step.parts.values()]
+    rows = [
+        row
+        for key in keys
+        if opened.damage(key) != "absent"
+        for row in opened.read_manifest(key).quarantined
+    ]
+    if rows:
+        display.print_quarantine(console, rows)
+    console.print(f"{len(rows)} quarantined")
+
+
+@app.command("stages")
+def list_stages() -> None:
+    """All stages with their parameters and defaults."""
+    for stage in find_stages():
+        reads = ", ".join(stage.roles) or "nothing"
+        console.print(
+            f"[bold]{stage.name}[/] v{stage.version}: {reads} -> {stage.output.name}",
+            highlight=False,
+        )
+        for name, parameter in stage.model_fields.items():
+            default = "required" if parameter.is_required() else repr(parameter.default)
+            console.print(f"    {name} = {default}", markup=False, highlight=False)
+
+
+def find_stages() -> list[type[Stage]]:
+    """Every stage class that ships, by name."""
+    found: dict[str, type[Stage]] = {}
+    skip = ("stages.learning", "stages.pretrain.methods", "stages.detect.detectors")
+    for module in pkgutil.walk_packages(stages.__path__, "stages."):
+        if not module.name.startswith(skip):
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, type) and issubclass(value, Stage) and "name" in vars(value):
+                    found[value.name] = value
+    return [found[name] for name in sorted(found)]
+
+
+@app.command()
+def methods() -> None:
+    """Pretraining methods with their parameters."""
+    from stages.learning.method import Method
+
+    for name in Method.names():
+        method = Method.find(name)
+        needs = ", ".join(sorted(method.needs)) or "nothing"
+        console.print(f"[bold]{name}[/] v{method.version}, needs {needs}", highlight=False)
+        for parameter, value in method().model_dump(mode="json").items():
+            if parameter not in ("name", "version"):
+                console.print(f"    {parameter} = {value}", markup=False, highlight=False)
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """Recipes with their steps."""
+    for name in recipes.names():
+        steps = " -> ".join(step.name for step in walk(recipes.load(name)))
+        console.print(f"[bold]{name}[/]: {recipes.describe(name)}\n    {steps}", highlight=False)
+
+
+@app.command()
+def ui(
+    store: StoreDir = DEFAULT_STORE,
+    port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
+) -> None:
+    """Serve the Prefect UI with the runs of a store."""
+    console.print(f"Prefect UI at http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
+    raise typer.Exit(server.serve_ui(Store(store), port))
+
+
+@app.command()
+def doctor(store: StoreDir = DEFAULT_STORE) -> None:
+    """Check the installation, and name the fix for what is wrong."""
+    problems = find_problems(store)
+    for name, version in library_versions().items():
+        console.print(f"{name} {version}", highlight=False)
+    for problem in problems:
+        console.print(f"problem: {problem}", style="red", markup=False, highlight=False)
+    if problems:
+        raise typer.Exit(1)
+    console.print("no problem found", style="green")
+
+
+def find_problems(store: Path) -> list[str]:
+    """What would make runs fail here, each with its remedy."""
+    found = []
+    from importlib.metadata import packages_distributions
+
+    owners = packages_distributions()
+    for package in ("pipeline", "stages", "storage_schemas", "workflows"):
+        others = set(owners.get(package, [])) - {"tubelet"}
+        if others:
+            name = ", ".join(sorted(others))
+            found.append(f"{name} also installs a package {package!r}: pip uninstall {name}")
+    opencv = {name for names in owners.values() for name in names if name.startswith("opencv")}
+    if opencv != {"opencv-contrib-python-headless"}:
+        found.append(
+            f"OpenCV comes from {sorted(opencv)}; two wheels break each other: pip uninstall -y "
+            f"{' '.join(sorted(opencv))} && pip install opencv-contrib-python-headless"
+        )
+    for package in ("torch", "prefect", "av", "skimage", "sklearn"):
+        if importlib.util.find_spec(package) is None:
+            found.append(f"{package} is not installed: make setup")
+    try:
+        opened = Store(store)
+        free = shutil.disk_usage(opened.root).free
+        if free < 2**30:
+            found.append(f"{opened.root} has {free >> 20} MiB left: tubelet gc --apply")
+    except StoreError as error:
+        found.append(str(error))
+    return found
