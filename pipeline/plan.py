@@ -190,7 +190,7 @@ def _differences(node: Node, graph: Graph, step: PastStep, old: PastNode) -> lis
         if fresh and len(nodes) > len(before) and len(fresh) < len(nodes):
             said.append(f"{sum(len(n.video_ids) for n in fresh)} new videos in {fresh[0].step}")
         elif fresh or len(nodes) != len(before):
-            said.append(f"upstream {nodes[0].step} changed")
+            said.append(f"upstream {(fresh or nodes)[0].step} changed")
     return said
 
 
