@@ -51,21 +51,24 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
 
 
 def _changed(step: Step, parameters: dict[str, Any]) -> Stage:
-    dumped = step.stage.model_dump(mode="json")
+    stage = step.stage
+    dumped = stage.model_dump(mode="json")
     for path, value in parameters.items():
-        holder = dumped
+        holder: Any = dumped
         *parents, last = path.split(".")
-        for i, name in enumerate([*parents, last]):
+        for depth, name in enumerate([*parents, last]):
             if not isinstance(holder, dict) or name not in holder:
-                where = ".".join([step.name, *parents[:i]])
+                where = ".".join([step.name, *parents[:depth]])
                 known = sorted(holder) if isinstance(holder, dict) else []
                 raise ParameterError(f"{where} has no parameter {name!r}; {_nearest(name, known)}")
-            if i < len(parents):
+            if depth < len(parents):
                 holder = holder[name]
-        # Another variant (method, detector) starts from that variant's own defaults.
         holder[last] = value
+    if "preset" in parameters:  # what the old preset had filled in goes
+        filled = {name for preset in stage.presets.values() for name in preset}
+        dumped = {n: v for n, v in dumped.items() if n not in filled - set(parameters)}
     try:
-        return type(step.stage).model_validate(dumped)
+        return type(stage).model_validate(dumped)
     except ValidationError as error:
         problems = "; ".join(
             f"{step.name}.{'.'.join(str(part) for part in e['loc'])} = {e['input']!r}: {e['msg']}"

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.graph import Step
 from storage_schemas.errors import StageDefinitionError
@@ -79,6 +79,17 @@ class Stage(BaseModel):
     roles: ClassVar[Mapping[str, Role]]
     output: ClassVar[type[Noun]]
     entry: ClassVar[str] = ""  # "process" or "run"; empty for the two base kinds
+    # Values that a ``preset`` field stands for. They are filled in before validation, so
+    # that the key holds what really counts; a value given by name wins.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, values: Any) -> Any:
+        if cls.presets and isinstance(values, dict):
+            name = values.get("preset", cls.model_fields["preset"].default)
+            return {**cls.presets.get(name, {}), **values}
+        return values
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__()  # class arguments are read by the pydantic hook below
@@ -100,11 +111,11 @@ class Stage(BaseModel):
         """Roles that these parameters really read; the others stay out of the key."""
         return frozenset(self.roles)
 
-    def of(self, *, step_name: str | None = None, **inputs: Step | None) -> Step:
+    def of(self, *, step_name: str | None = None, **inputs: Step | Sequence[Step] | None) -> Step:
         """Bind inputs, giving a `Step` of a recipe.
 
         ``step_name`` tells apart two steps of one stage; it defaults to the stage's name.
-        An optional input may be None.
+        An optional input may be None; a gathering one may be several steps.
         """
         return Step.bind(self, inputs, name=step_name)
 

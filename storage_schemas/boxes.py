@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -178,7 +178,7 @@ class Boxes(ItemNoun):
         facts = tables["videos"].to_pylist()[0]
         corners = [boxes.column(c).to_numpy() for c in ("x1", "y1", "x2", "y2")]
 
-        def numbers(name: str) -> NDArray[np.generic] | None:
+        def numbers(name: str) -> Any:
             column = boxes.column(name)
             return None if column.null_count or not len(column) else column.to_numpy()
 
@@ -197,7 +197,7 @@ class Boxes(ItemNoun):
         )
 
 
-def _optional(values: Sequence[object] | None, kind: pa.DataType, count: int) -> pa.Array:
+def _optional(values: Any, kind: pa.DataType, count: int) -> pa.Array:
     return pa.nulls(count, kind) if values is None else pa.array(values, kind)
 
 

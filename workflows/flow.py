@@ -18,7 +18,7 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from pipeline.execute import Event, Options, execute
 from pipeline.plan import Entry, Plan
@@ -46,15 +46,16 @@ def run_flow(
     """
     result = Result(plan)
     slots = threading.Semaphore(options.workers)
+    runner: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=_THREADS)
 
-    @task(cache_policy=NO_CACHE, persist_result=False, retries=0)  # type: ignore[untyped-decorator]
-    def node(entry: Entry) -> Any:
-        return _run_node(entry, store, options, slots, result, on_event)
+    @task(cache_policy=NO_CACHE, persist_result=False, retries=0)
+    def node(waiting: _Opaque) -> Any:
+        return _run_node(waiting, store, options, slots, result, on_event)
 
-    @flow(  # type: ignore[untyped-decorator]
+    @flow(
         name="tubelet",
         flow_run_name=f"{recipe} {' '.join(settings)}".strip(),
-        task_runner=ThreadPoolTaskRunner(max_workers=_THREADS),
+        task_runner=runner,
         persist_result=False,
         validate_parameters=False,
     )
@@ -130,7 +131,7 @@ def _run_node(
 
 def _publish(manifest: Manifest, store: Store) -> None:
     """Table and contact sheet of one artifact; the Prefect key gives them a history."""
-    name = re.sub("[^a-z0-9]+", "-", manifest.step.lower()).strip("-")
+    name = _slug(manifest.step)
     create_table_artifact(
         key=f"{name}-table",
         table=[
@@ -180,6 +181,11 @@ def _summary(result: Result) -> str:
     states = list(result.status.values())
     counts = {name: states.count(name) for name in ("cached", "computed", "failed", "blocked")}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _slug(text: str) -> str:
+    """Prefect's artifact keys hold lowercase letters, digits and dashes only."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _escape(text: str) -> str:

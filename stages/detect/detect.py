@@ -23,7 +23,7 @@ class Detect(VideoStage, name="detect", version=1):
 
     detector: Annotated[SerializeAsAny[Detector], BeforeValidator(Detector.choose)] = Field(
         default="nanodet", validate_default=True
-    )  # type: ignore[assignment]
+    )
     score_threshold: float = Field(0.35, ge=0, le=1)
     nms_iou: float = Field(0.5, gt=0, le=1)
     max_boxes: int = Field(50, ge=1)

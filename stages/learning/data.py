@@ -144,7 +144,7 @@ def make_loader(
     """Loader over a whole training, so that worker processes start once."""
     return DataLoader(
         examples,
-        batch_sampler=schedule,  # type: ignore[arg-type]
+        batch_sampler=schedule,
         num_workers=workers,
         pin_memory=pin_memory,
         multiprocessing_context="forkserver" if workers else None,

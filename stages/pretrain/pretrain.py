@@ -39,7 +39,7 @@ class Pretrain(GatherStage, name="pretrain", version=1):
 
     method: Annotated[SerializeAsAny[Method], BeforeValidator(Method.choose)] = Field(
         default="ctp", validate_default=True
-    )  # type: ignore[assignment]
+    )
     encoder: EncoderSpec = EncoderSpec()
     optimisation: Optimisation = Optimisation()
     seed: int = Field(0, ge=0)

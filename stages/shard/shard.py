@@ -41,7 +41,7 @@ class MakeShard(VideoStage, name="shard", version=1):
         """Four frames over time."""
         chosen = np.linspace(0, len(output) - 1, 4).astype(int)
         text = f"{output.video_id}  {len(output)} frames  {self.backend}"
-        return caption(strip(output.decode(chosen)), text)
+        return caption(strip(list(output.decode(chosen))), text)
 
 
 def shrink(frames: Frames, *, short_side: int, quality: int) -> Shard:

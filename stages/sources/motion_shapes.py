@@ -118,7 +118,7 @@ class MotionShapes(GatherStage, name="motion_shapes", version=1):
         for label in CLASSES[: self.num_classes]:
             frames = self.scene(first[label]).frames_THWC
             chosen = np.linspace(0, len(frames) - 1, 6).astype(int)
-            lines.append(caption(strip(frames[chosen], height=72), label))
+            lines.append(caption(strip(list(frames[chosen]), height=72), label))
         return stack(lines)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,6 @@ from stages.synthesize.trajectories import (
 )
 from storage_schemas.trajectories import Trajectories
 
-_PRESETS: dict[str, dict[str, Any]] = {
-    # The released code: 2 to 4 key frames in all, three ways of moving between them.
-    "reference": {"inner_probabilities": (0.5, 0.3, 0.2), "interpolation": "random"},
-    # The supplement: 3 to 5 key frames, linear.
-    "paper": {"inner_probabilities": (0.0, 1 / 3, 1 / 3, 1 / 3), "interpolation": "linear"},
-}
-
 
 class Synthesize(GatherStage, name="synthesize", version=1):
     """Parameters of the trajectories (ctp.md section 3).
@@ -35,26 +29,24 @@ class Synthesize(GatherStage, name="synthesize", version=1):
     in pixels a frame of a 112-pixel crop and scale with ``size``.
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # The released code: 2 to 4 key frames in all, three ways of moving between them.
+        "reference": {"inner_probabilities": (0.5, 0.3, 0.2), "interpolation": "random"},
+        # The supplement: 3 to 5 key frames, linear.
+        "paper": {"inner_probabilities": (0.0, 1 / 3, 1 / 3, 1 / 3), "interpolation": "linear"},
+    }
+
     preset: Literal["reference", "paper"] = "reference"
     num_trajectories: int = Field(4096, ge=1)
     num_patches: int = Field(3, ge=1)
     num_frames: int = Field(16, ge=2)
     size: int = Field(112, ge=32)
-    inner_probabilities: tuple[float, ...]
-    interpolation: Interpolation
+    inner_probabilities: tuple[float, ...] = (0.5, 0.3, 0.2)
+    interpolation: Interpolation = "random"
     location_velocity: float = Field(3.0, ge=0)
     size_velocity: float = Field(0.025, ge=0)
     visible_probability: float = Field(0.8, ge=0, le=1)
     seed: int = Field(0, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_preset(cls, values: Any) -> Any:
-        # The key must hold what is really drawn, so a preset is resolved into the fields.
-        if isinstance(values, dict):
-            preset = values.get("preset", cls.model_fields["preset"].default)
-            return {**_PRESETS.get(preset, {}), **values}
-        return values
 
     @model_validator(mode="after")
     def _check_probabilities(self) -> Synthesize:

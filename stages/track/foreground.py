@@ -46,7 +46,7 @@ def accumulate(motion: Motion, *, min_motion: float, noise_factor: float) -> NDA
         if not motion.cut_T[t]:
             carried = warp(backward[t + 1], motion.flow_THW2[t])
             np.maximum(backward[t], _DECAY * carried, out=backward[t])
-    return (forward + backward) / 2
+    return np.asarray((forward + backward) / 2, np.float32)
 
 
 def moving_regions(evidence_HW: NDArray[np.float32], *, min_area: float) -> list[NDArray[np.bool_]]:

@@ -42,10 +42,10 @@ class Track(VideoStage, name="track", version=1):
         pictures = []
         for t, image in zip(chosen, inputs["frames"].decode(chosen), strict=True):
             rows = output.in_frame(int(t))
-            tracks = output.track[rows] if output.track is not None else []
+            tracks = [] if output.track is None else output.track[rows].tolist()
             for row, track in zip(range(rows.start, rows.stop), tracks, strict=True):
-                image = draw_mask(image, output.mask(row), colour=palette(int(track)), alpha=0.4)
-            pictures.append(draw_boxes(image, output.xyxy[rows], ids=list(tracks)))
+                image = draw_mask(image, output.mask(row), colour=palette(track), alpha=0.4)
+            pictures.append(draw_boxes(image, output.xyxy[rows], ids=tracks))
         count = 0 if output.track is None else len(np.unique(output.track))
         return caption(strip(pictures), f"{output.video_id}  {count} tubes")
 

@@ -89,8 +89,9 @@ class CtP(Method, version=1):
         last = nn.Linear(self.hidden, self.num_frames * 4)
         for layer in (first, last):
             nn.init.normal_(layer.weight, std=0.001)
-        for layer in (squeeze, first, last):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for bias in (squeeze.bias, first.bias, last.bias):
+            assert bias is not None
+            nn.init.zeros_(bias)
         return {"squeeze": squeeze, "boxes": nn.Sequential(nn.Flatten(), first, nn.ReLU(), last)}
 
     def loss(
