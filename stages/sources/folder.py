@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.source import Listing, Source
@@ -58,6 +59,8 @@ class Folder(Source, name="folder", version=1):
 
     Files count as videos by their extension, whatever they hold: one that cannot be
     decoded is quarantined later, with its cause. Other files and hidden ones are ignored.
+    Links to files are followed, also broken ones; links to folders are not, as they may
+    form loops.
     """
 
     path: Path = Path("videos")
@@ -70,43 +73,77 @@ class Folder(Source, name="folder", version=1):
             raise SourceError(
                 f"{root} {kind}; give a folder of videos with --set {self.name}.path=DIR"
             )
-        files, ignored = _walk(root)
-        if not files:
+        found = _walk(root)
+        if not found.files:
             raise SourceError(
-                f"{root} holds no video ({sum(ignored.values())} other files); known are "
-                f"{' '.join(sorted(VIDEO_EXTENSIONS))}"
+                "; ".join([f"{root} holds no video", *found.notes()])
+                + f". Known are {' '.join(sorted(VIDEO_EXTENSIONS))}"
             )
-        notes = []
-        if ignored:
-            kinds = ", ".join(f"{suffix or 'no extension'} {n}" for suffix, n in ignored.items())
-            notes.append(f"{sum(ignored.values())} files are ignored: {kinds}")
         videos = [
             VideoFile(video_id=video_id, digest=digest(path), bytes=_size(path), path=path)
-            for video_id, path in sorted(files.items())
+            for video_id, path in sorted(found.files.items())
         ]
-        return Listing(videos=videos, notes=notes)
+        return Listing(videos=videos, notes=found.notes())
 
 
-def _walk(root: Path) -> tuple[dict[str, Path], Counter[str]]:
-    files: dict[str, Path] = {}
-    ignored: Counter[str] = Counter()
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+@dataclass
+class _Found:
+    files: dict[str, Path] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    links: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """What was left out, in an order that does not depend on the file system."""
+        notes = []
+        if self.ignored:
+            kinds = sorted(self.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
+            text = ", ".join(f"{suffix or 'no extension'} {n}" for suffix, n in kinds)
+            notes.append(f"{sum(self.ignored.values())} files ignored: {text}")
+        if self.links:
+            notes.append(f"{len(self.links)} linked folders not followed: {_some(self.links)}")
+        if self.unreadable:
+            notes.append(f"{len(self.unreadable)} folders unreadable: {_some(self.unreadable)}")
+        return notes
+
+
+def _walk(root: Path) -> _Found:
+    found = _Found()
+
+    def cannot_list(error: OSError) -> None:
+        found.unreadable.append(video_id(Path(os.path.relpath(error.filename, root))))
+
+    for folder, folders, names in os.walk(root, onerror=cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            path = Path(folder, name)
+            if path.is_symlink():
+                found.links.append(video_id(path.relative_to(root)))
         for name in names:
             path = Path(folder, name)
             suffix = path.suffix.lower()
             if name.startswith("."):
                 continue
-            if suffix in VIDEO_EXTENSIONS:
-                files[video_id(path.relative_to(root))] = path
-            else:
-                ignored[suffix] += 1
-    return files, ignored
+            if suffix not in VIDEO_EXTENSIONS:
+                found.ignored[suffix] += 1
+                continue
+            name_in_keys = video_id(path.relative_to(root))
+            if name_in_keys in found.files:
+                raise SourceError(
+                    f"{root} holds two files that are both {name_in_keys!r} when written as "
+                    "UTF-8; rename one"
+                )
+            found.files[name_in_keys] = path
+    return found
 
 
 def video_id(relative: Path) -> str:
     """Id of a file: its path with ``/``; bytes that are no UTF-8 become escapes."""
     return os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _some(names: list[str], shown: int = 3) -> str:
+    return ", ".join(sorted(names)[:shown]) + (", …" if len(names) > shown else "")
 
 
 def _size(path: Path) -> int:

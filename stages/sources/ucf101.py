@@ -37,18 +37,17 @@ class Ucf101(Source, name="ucf101", version=1):
         root = self.path.expanduser()
         rows = read_split(root / "ucfTrainTestlist", self.split)
         videos_root = root / "UCF-101"
-        present = {
-            path.relative_to(videos_root).as_posix().lower(): path
-            for path in videos_root.glob("*/*")
-            if path.is_file()
-        }
+        # A broken link counts as present: decode quarantines it with its cause.
+        files = [path for path in sorted(videos_root.glob("*/*")) if not path.is_dir()]
+        exact = {path.relative_to(videos_root).as_posix(): path for path in files}
+        folded = {name.lower(): path for name, path in exact.items()}
         videos, labels, missing = [], [], []
         for row in rows:
-            path = present.get(row.video_id.lower())
+            path = exact.get(row.video_id) or folded.get(row.video_id.lower())
             if path is None:
                 missing.append(row.video_id)
                 continue
-            size = path.stat().st_size
+            size = path.stat().st_size if path.exists() else 0
             videos.append(
                 VideoFile(video_id=row.video_id, digest=digest(path), bytes=size, path=path)
             )
@@ -61,7 +60,8 @@ class Ucf101(Source, name="ucf101", version=1):
         notes = []
         if missing:
             notes.append(f"{len(missing)} videos of the split are missing: {_some(missing)}")
-        extra = sorted(set(present) - {row.video_id.lower() for row in rows})
+        used = {video.path for video in videos}
+        extra = [name for name, path in exact.items() if path not in used]
         if extra:
             notes.append(f"{len(extra)} files are not in the split: {_some(extra)}")
         return Listing(videos=videos, labels=labels, notes=notes)
@@ -81,10 +81,10 @@ def read_split(lists: Path, split: int) -> list[LabelRow]:
     for kind in ("train", "test"):
         path = lists / f"{kind}list{split:02d}.txt"
         try:
-            lines = path.read_text().splitlines()
-        except OSError as error:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
             raise SourceError(
-                f"{path} cannot be read ({error.strerror}); unpack the official "
+                f"{path} cannot be read ({getattr(error, 'strerror', error)}); unpack the official "
                 "UCF101TrainTestSplits-RecognitionTask.zip beside UCF-101/"
             ) from error
         for number, line in enumerate(lines, 1):
