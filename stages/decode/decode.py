@@ -1,14 +1,10 @@
-"""Decode a video with PyAV: exact times, every frame accounted for.
-
-The rule of frame accounting (docs/decisions/0003): the container promises a number of
-frames, by its header or by its duration. If fewer come out, beyond a small tolerance, the
-video is quarantined, or kept and marked ``partial`` if the user prefers. It is never
-silently accepted.
-"""
+"""Decode a video with PyAV: exact times, every frame accounted for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,27 +14,42 @@ from pydantic import Field
 
 from pipeline.pictures import caption, strip
 from pipeline.stage import VideoStage
+from stages.decode.accounting import FrameAccount, is_hidden
 from storage_schemas.errors import BadVideo
 from storage_schemas.frames import Frames, Probe
 from storage_schemas.jpeg import encode_jpeg
 from storage_schemas.videos import VideoFile
 
 _UNREADABLE = "unreadable: "
-_TOLERATED_FRACTION = 0.02  # of the promised frames or seconds that may be missing
-_TOLERATED_SECONDS = 0.5
+_PLAYLISTS = frozenset({"concat", "dash", "hls"})  # their content lies in other files
+_EARLY = 0.25  # of a frame's or slot's time that a frame may be early under an fps cap
+_MICROSECONDS = 1_000_000  # unit of a container's times
+_TS_PACKETS = (188, 192, 204)  # bytes: plain, with time code (M2TS), with error correction
 
 
 class Decode(VideoStage, name="decode", version=1):
     """Parameters of decoding.
 
-    ``short_side`` only shrinks; ``fps_cap`` picks frames by their time; ``partial`` says
-    what becomes of a video with fewer frames than promised.
+    Parameters
+    ----------
+    short_side : int
+        Pixels; larger videos are shrunk, smaller ones are left as they are.
+    fps_cap : float, optional
+        Frames a second to keep at most; picked by their times.
+    quality : int
+        Of the JPEG images.
+    partial : {"quarantine", "keep"}
+        What becomes of a video with fewer frames than promised, by the rule of
+        docs/decisions/0003-frame-accounting.md.
+    min_fraction : float
+        Share of the promised frames that a video must have to be kept.
     """
 
     short_side: int = Field(240, ge=16)
     fps_cap: float | None = Field(None, gt=0)
     quality: int = Field(90, ge=1, le=100)
     partial: Literal["quarantine", "keep"] = "quarantine"
+    min_fraction: float = Field(0.0, ge=0, le=1)
 
     def process(self, *, videos: VideoFile) -> Frames:
         """Decode one file."""
@@ -46,40 +57,36 @@ class Decode(VideoStage, name="decode", version=1):
             cause = videos.digest.removeprefix(_UNREADABLE)
             raise BadVideo(f"the file cannot be read: {cause}; check its permissions or link")
         assert videos.path is not None
-        if videos.path.stat().st_size == 0:
-            raise BadVideo("the file is empty (0 bytes); copy it again")
-        taken = decode_file(
+        video = decode_video(
             videos.path, short_side=self.short_side, fps_cap=self.fps_cap, quality=self.quality
         )
-        missing = taken.expected - taken.decoded
-        partial = missing > max(1, _TOLERATED_FRACTION * taken.expected)
-        if partial and self.partial == "quarantine":
-            raise BadVideo(
-                f"{taken.decoded} of {taken.expected} frames decoded; the file is cut or "
-                f"damaged. Replace it, or keep what is there with --set {self.name}.partial=keep",
-                frames_got=taken.decoded,
-                frames_expected=taken.expected,
-            )
-        times = np.asarray(taken.times)
-        steps = np.diff(times)
+        self._accept(video.account)
+        height, width = video.size
         return Frames(
             video_id=videos.video_id,
-            jpegs=taken.jpegs,
-            pts_seconds=times,
-            source_frames=np.asarray(taken.source_frames, np.int32),
-            height=taken.height,
-            width=taken.width,
-            probe=Probe(
-                codec=taken.codec,
-                source_height=taken.source_height,
-                source_width=taken.source_width,
-                rotation_degrees=taken.rotation,
-                average_fps=round(1 / float(steps.mean()), 6) if len(steps) else 0.0,
-                variable_frame_rate=bool(len(steps) and np.ptp(steps) > 0.1 * np.median(steps)),
-                frames_expected=taken.expected,
-                frames_decoded=taken.decoded,
-                status="partial" if partial else "complete",
-            ),
+            jpegs=video.jpegs,
+            pts_seconds=np.asarray(video.pts_seconds),
+            source_frames=np.asarray(video.source_frames, np.int32),
+            height=height,
+            width=width,
+            probe=video.probe(),
+        )
+
+    def _accept(self, account: FrameAccount) -> None:
+        if not account.partial:
+            return
+        got, expected = account.decoded, account.expected
+        if self.partial == "quarantine":
+            remedy = f"copy it again, or keep what is there with --set {self.name}.partial=keep"
+        elif got < self.min_fraction * expected:
+            remedy = f"less than --set {self.name}.min_fraction={self.min_fraction:g}"
+        else:
+            return
+        cause = "ends inside a frame" if account.cut_inside else "is cut off or damaged"
+        raise BadVideo(
+            f"{got} of {expected} frames decoded, the file {cause}; {remedy}",
+            frames_got=got,
+            frames_expected=expected,
         )
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
@@ -87,27 +94,48 @@ class Decode(VideoStage, name="decode", version=1):
         assert isinstance(output, Frames)
         chosen = np.linspace(0, len(output) - 1, 4).astype(int)
         text = f"{output.video_id}  {len(output)} frames  {output.width}x{output.height}"
-        return caption(strip(output.decode(chosen)), text)
+        return caption(strip(list(output.decode(chosen))), text)
 
 
 @dataclass
-class _Taken:
-    """What came out of a file so far."""
+class DecodedVideo:
+    """The stored frames of a file, the times of all its frames, and what the file is.
+
+    ``source_times`` are those of every undamaged frame, stored or not.
+    """
 
     codec: str
-    expected: int = 0
-    decoded: int = 0
-    source_height: int = 0
-    source_width: int = 0
-    rotation: int = 0
-    height: int = 0
-    width: int = 0
+    tick_seconds: float
+    account: FrameAccount
+    source_size: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)
+    rotation_degrees: int = 0
     jpegs: list[bytes] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
+    pts_seconds: list[float] = field(default_factory=list)
     source_frames: list[int] = field(default_factory=list)
+    source_times: list[float] = field(default_factory=list)
+
+    def probe(self) -> Probe:
+        """Facts of the encoded file, before any fps cap."""
+        steps = np.diff(self.source_times)
+        # Containers round times to their ticks: up to one tick more or less a step.
+        slack = 0.1 * float(np.median(steps)) + 2 * self.tick_seconds if len(steps) else 0.0
+        return Probe(
+            codec=self.codec,
+            source_height=self.source_size[0],
+            source_width=self.source_size[1],
+            rotation_degrees=self.rotation_degrees,
+            average_fps=round(1 / float(steps.mean()), 6) if len(steps) else 0.0,
+            variable_frame_rate=bool(len(steps) and np.ptp(steps) > slack),
+            frames_expected=self.account.expected,
+            frames_decoded=self.account.decoded,
+            status="partial" if self.account.partial else "complete",
+        )
 
 
-def decode_file(path: Path, *, short_side: int, fps_cap: float | None, quality: int) -> _Taken:
+def decode_video(
+    path: Path, *, short_side: int, fps_cap: float | None, quality: int
+) -> DecodedVideo:
     """Decode, scale and compress the frames of the first video stream, one at a time.
 
     Parameters
@@ -116,15 +144,16 @@ def decode_file(path: Path, *, short_side: int, fps_cap: float | None, quality: 
     short_side : int
         Longest short side of the stored frames, in pixels.
     fps_cap : float or None
-        At most one frame is kept in each interval of ``1 / fps_cap`` seconds.
+        Time is cut into slots of ``1 / fps_cap`` seconds; the first frame of each is kept.
     quality : int
         Of the JPEG images, 1..100.
 
     Returns
     -------
-    _Taken
-        Times are seconds from the stream's start, strictly increasing: frames without
-        progress in time are decoded and counted, but not stored.
+    DecodedVideo
+        ``pts_seconds`` are ``(pts - start) * time_base``, rounded once, and strictly
+        increase: a frame that does not advance in time is counted, but not stored.
+        ``source_frames`` numbers the frames as they came out of the decoder.
 
     Raises
     ------
@@ -133,118 +162,173 @@ def decode_file(path: Path, *, short_side: int, fps_cap: float | None, quality: 
 
     Notes
     -----
-    One thread: with PyAV's automatic threading a damaged packet silently drops the frames
-    in flight. Scaling and conversion to RGB are one pass in swscale. The frame's display
-    rotation is applied to the pixels.
+    One thread: with PyAV's automatic threading a damaged packet drops the frames in flight
+    without an error. Scaling and conversion to RGB are one pass in swscale. Pixels are
+    taken as square: a sample aspect ratio is not applied.
     """
     import av
     from av.error import FFmpegError
 
     try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (FFmpegError, ValueError) as error:
-        raise BadVideo(f"FFmpeg cannot open the file as a video: {error}") from error
-    with container:
-        if not container.streams.video:
-            kinds = sorted({stream.type for stream in container.streams}) or ["none"]
-            raise BadVideo(f"the file has no video stream (its streams: {', '.join(kinds)})")
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"
-        taken = _Taken(codec=stream.codec_context.name)
-        origin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
-        rate = float(stream.average_rate or 25)
-        accounting = _Accounting(container, stream)
-        last_error = ""
-        slot = -1
-        packets = container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except FFmpegError as error:  # the container itself breaks off here
-                last_error = str(error)
-                break
-            if packet is None:
-                break
-            accounting.see(packet)
-            if packet.stream.index != stream.index:
-                continue
-            try:
-                frames = packet.decode()
-            except FFmpegError as error:
-                last_error = str(error)
-                continue
-            for frame in frames:
-                time = frame.time - origin if frame.time is not None else taken.decoded / rate
-                index = taken.decoded
-                taken.decoded += 1
-                if taken.times and time <= taken.times[-1]:
-                    continue
-                if fps_cap is not None:
-                    now = int(time * fps_cap + 1e-6)
-                    if now <= slot:
-                        continue
-                    slot = now
-                _store(taken, frame, short_side=short_side, quality=quality)
-                taken.times.append(time)
-                taken.source_frames.append(index)
-        taken.expected = max(accounting.expected(), taken.decoded)
-    if not taken.jpegs:
-        cause = f": {last_error}" if last_error else ""
-        raise BadVideo(
-            f"no frame of the {taken.codec} stream can be decoded{cause}",
-            frames_got=0,
-            frames_expected=taken.expected,
+        if path.stat().st_size == 0:
+            raise BadVideo("the file is empty (0 bytes); copy it again")
+        # An absolute name is never taken for a protocol, as ``12:30.mp4`` would be.
+        container = av.open(
+            str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}
         )
-    return taken
+    except (FFmpegError, OSError, ValueError) as error:
+        raise BadVideo(f"FFmpeg cannot open the file as a video: {_cause(error)}") from error
+    with container:
+        stream = _video_stream(container)
+        stream.thread_type = "NONE"
+        video = DecodedVideo(
+            codec=stream.codec_context.name,
+            tick_seconds=float(stream.time_base),
+            account=FrameAccount(
+                header_frames=stream.frames,
+                header_discarded=sum(entry.is_discard for entry in stream.index_entries),
+                duration_seconds=(container.duration or 0) / _MICROSECONDS,
+                start_seconds=(container.start_time or 0) / _MICROSECONDS,
+            ),
+        )
+        start, step = stream.start_time, 1 / float(stream.average_rate or 25)
+        errors: list[str] = []
+        slot, early = -1, _EARLY * min(1.0, step * (fps_cap or 0.0))  # times are rounded to ticks
+        for frame in _frames(container, stream, video.account, errors):
+            index = video.account.came_out
+            video.account.came_out += 1
+            if frame.is_corrupt:
+                video.account.corrupt += 1
+                continue
+            if frame.pts is not None:
+                start = frame.pts if start is None else start
+                time = float((frame.pts - start) * stream.time_base)
+            else:  # raw streams carry no times
+                time = video.source_times[-1] + step if video.source_times else 0.0
+            if video.source_times and time <= video.source_times[-1]:
+                continue
+            video.source_times.append(time)
+            if fps_cap is not None:
+                now = floor(time * fps_cap + early)
+                if now <= slot:
+                    continue
+                slot = now
+            _store(video, frame, short_side=short_side, quality=quality)
+            video.pts_seconds.append(time)
+            video.source_frames.append(index)
+    if not video.jpegs:
+        account = video.account
+        cause = errors[-1] if errors else f"{account.packets} packets, {account.corrupt} damaged"
+        raise BadVideo(
+            f"0 of {account.expected} frames of the {video.codec} stream decoded ({cause}); "
+            "copy the file again",
+            frames_got=0,
+            frames_expected=account.expected,
+        )
+    return video
 
 
-class _Accounting:
-    """How many frames a file promises, compared with the packets that are really there."""
+def _video_stream(container: Any) -> Any:
+    from av.stream import Disposition
 
-    def __init__(self, container: Any, stream: Any) -> None:
-        self.header = int(stream.frames)
-        self.duration = container.duration / 1_000_000 if container.duration else 0.0
-        self.origin = container.start_time / 1_000_000 if container.start_time else 0.0
-        self.index = stream.index
-        self.packets = self.discarded = 0
-        self.end = 0.0
+    kinds = set(container.format.name.split(","))
+    if kinds & _PLAYLISTS:
+        raise BadVideo(
+            f"the file is a playlist ({container.format.name}); give the videos it names"
+        )
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic:
+            continue  # the cover of an audio file
+        if stream.codec_context is None:
+            raise BadVideo(
+                "FFmpeg knows no decoder for the video stream; convert it, e.g. to H.264"
+            )
+        return stream
+    streams = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+    raise BadVideo(f"the file has no video stream (its streams: {streams})")
 
-    def see(self, packet: Any) -> None:
-        """Count a packet of any stream; one without data only flushes the decoder."""
-        if packet.size == 0:
-            return
-        if packet.pts is not None:
+
+def _frames(container: Any, stream: Any, account: FrameAccount, errors: list[str]) -> Iterator[Any]:
+    """Every frame that decodes, in order of presentation; accounts for every packet."""
+    from av.error import FFmpegError
+
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError as error:  # the container breaks off here
+            errors.append(_cause(error))
+            packet = None
+        if packet is None:
+            break
+        if packet.size and packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            self.end = max(self.end, end - self.origin)
-        if packet.stream.index == self.index:
-            self.packets += 1
-            self.discarded += bool(packet.is_discard)
+            account.end_seconds = max(account.end_seconds, end)
+        if packet.stream.index != stream.index or not packet.size:
+            continue
+        account.packets += 1
+        account.discarded += packet.is_discard
+        account.cut_inside = packet.is_corrupt
+        account.hidden += is_hidden(stream.codec_context.name, memoryview(packet))
+        try:
+            yield from packet.decode()
+        except FFmpegError as error:
+            errors.append(_cause(error))
+    try:
+        yield from stream.codec_context.decode(None)  # what the decoder holds back
+    except FFmpegError as error:
+        errors.append(_cause(error))
+    if container.format.name == "mpegts":  # the one format whose cut leaves no other trace
+        account.cut_inside |= all(container.size % size for size in _TS_PACKETS)
 
-    def expected(self) -> int:
-        """Frames promised; packets outside of an edit list are not to be shown."""
-        if self.header:
-            return max(self.header, self.packets) - self.discarded
-        lost = self.duration - self.end
-        if self.end > 0 and lost > max(_TOLERATED_SECONDS, _TOLERATED_FRACTION * self.duration):
-            return round(self.packets * self.duration / self.end) - self.discarded
-        return self.packets - self.discarded
 
-
-def _store(taken: _Taken, frame: Any, *, short_side: int, quality: int) -> None:
-    if not taken.jpegs:
+def _store(video: DecodedVideo, frame: Any, *, short_side: int, quality: int) -> None:
+    matrix = _display_matrix(frame)
+    sideways = bool(matrix[0, 0] == 0)
+    if not video.jpegs:
         # The size is that of the first frame; a stream that changes it is scaled to it.
-        taken.rotation = int(getattr(frame, "rotation", 0) or 0)
         scale = min(1.0, short_side / min(frame.width, frame.height))
-        taken.width = max(1, round(frame.width * scale))
-        taken.height = max(1, round(frame.height * scale))
-        taken.source_width, taken.source_height = frame.width, frame.height
-        if taken.rotation % 180:
-            taken.width, taken.height = taken.height, taken.width
-    quarter_turns = round(taken.rotation / 90) % 4
-    width, height = taken.width, taken.height
-    if quarter_turns % 2:
-        width, height = height, width
+        size = max(1, round(frame.height * scale)), max(1, round(frame.width * scale))
+        video.source_size = frame.height, frame.width
+        video.size = size[::-1] if sideways else size
+        video.rotation_degrees = -int(frame.rotation) % 360
+    height, width = video.size[::-1] if sideways else video.size
     image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-    if quarter_turns:
-        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
-    taken.jpegs.append(encode_jpeg(image, quality=quality))
+    video.jpegs.append(encode_jpeg(upright(image, matrix), quality=quality))
+
+
+def _display_matrix(frame: Any) -> NDArray[np.int64]:
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = np.frombuffer(side, np.int32)[:5]
+            if abs(b) > abs(a):
+                return np.sign([[0, b], [c, 0]], dtype=np.int64)
+            return np.sign([[a, 0], [0, d]], dtype=np.int64)
+    return np.eye(2, dtype=np.int64)
+
+
+def upright(image_HWC: NDArray[np.uint8], matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Turn and mirror an image as the display matrix of its container says.
+
+    Parameters
+    ----------
+    image_HWC : ndarray of shape (H, W, 3), uint8
+    matrix : ndarray of shape (2, 2)
+        A signed permutation: pixel (x, y) is shown at ``(x, y) @ matrix``, up to a shift.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3) or (W, H, 3), uint8, C-contiguous
+
+    References
+    ----------
+    ISO/IEC 14496-12, 8.3.2 (track header box); FFmpeg ``libavutil/display.h``.
+    """
+    if matrix[0, 0] == 0:
+        image_HWC = image_HWC.swapaxes(0, 1)
+    signs = matrix.sum(axis=0)  # of the shown x and y
+    return np.ascontiguousarray(image_HWC[:: int(signs[1]), :: int(signs[0])])
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,78 @@
+"""Frame accounting: how many frames a file promises, and how many really came out.
+
+The rule and its reasons stand in docs/decisions/0003-frame-accounting.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TOLERATED_FRACTION = 0.02  # of the promised frames or seconds that may be missing
+TOLERATED_SECONDS = 0.5  # a duration in a header is rounded, or that of another stream
+
+
+@dataclass
+class FrameAccount:
+    """Promise of the container, packets that were there, frames that were decoded.
+
+    Parameters
+    ----------
+    header_frames : int
+        Frames that the header promises; 0 where the format does not say.
+    header_discarded : int
+        Promised frames that lie outside of the edit list and are not to be shown.
+    duration_seconds : float
+        Length of the whole file by its header; 0 where the format does not say.
+    packets, discarded, hidden : int
+        Packets of the video stream; those outside of the edit list; those that are
+        references only and show nothing.
+    start_seconds, end_seconds : float
+        Where the file starts, and where the last packet of any stream ends.
+    cut_inside : bool
+        The last packet of the video stream is incomplete.
+    came_out, corrupt : int
+        Frames that the decoder gave, and how many of them it marked as damaged.
+    """
+
+    header_frames: int = 0
+    header_discarded: int = 0
+    duration_seconds: float = 0.0
+    packets: int = 0
+    discarded: int = 0
+    hidden: int = 0
+    start_seconds: float = 0.0
+    end_seconds: float = 0.0
+    cut_inside: bool = False
+    came_out: int = 0
+    corrupt: int = 0
+
+    @property
+    def decoded(self) -> int:
+        """Frames that came out undamaged."""
+        return self.came_out - self.corrupt
+
+    @property
+    def expected(self) -> int:
+        """Frames to be shown: by the header, else by the duration, else by the packets."""
+        if self.header_frames:
+            promised = max(self.header_frames, self.packets)
+        else:
+            promised = self.packets
+            lost = self.duration_seconds - self.end_seconds
+            bound = max(TOLERATED_SECONDS, TOLERATED_FRACTION * self.duration_seconds)
+            there = self.end_seconds - self.start_seconds
+            if there > 0 and lost > bound:
+                promised += round(self.packets * lost / there)
+        unseen = max(self.header_discarded, self.discarded) + self.hidden
+        return max(promised - unseen, self.came_out)
+
+    @property
+    def partial(self) -> bool:
+        """Whether the file broke its promise, beyond one frame or 2 % of them."""
+        missing = self.expected - self.decoded
+        return self.cut_inside or missing > max(1, TOLERATED_FRACTION * self.expected)
+
+
+def is_hidden(codec: str, packet: bytes | memoryview) -> bool:
+    """Whether a packet only updates references (VP8 alt-ref frames: RFC 6386, 9.1)."""
+    return codec == "vp8" and len(packet) > 0 and not packet[0] & 0x10
