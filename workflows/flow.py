@@ -18,7 +18,7 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from pipeline.execute import Event, Options, execute
 from pipeline.plan import Entry, Plan
@@ -46,7 +46,7 @@ def run_flow(
     """
     result = Result(plan)
     slots = threading.Semaphore(options.workers)
-    runner: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=_THREADS)
+    runner: Any = ThreadPoolTaskRunner(max_workers=_THREADS)
 
     @task(cache_policy=NO_CACHE, persist_result=False, retries=0)
     def node(waiting: _Opaque) -> Any:
@@ -62,7 +62,9 @@ def run_flow(
     def tubelet(recipe: str, settings: list[str], store: str) -> Any:
         futures: dict[str, PrefectFuture[Any]] = {}
         for entry in plan.entries:
-            named = node.with_options(name=entry.node.step, task_run_name=_escape(entry.node.label))
+            named: Any = node.with_options(
+                name=entry.node.step, task_run_name=_escape(entry.node.label)
+            )
             upstream = [
                 futures[key]
                 for keys in entry.node.input_keys().values()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_cv2: Any = cv2  # its stubs lack DIS
 _GRID = 8  # pixels between the flow vectors that the camera's motion is fitted to
 _RANSAC_PIXELS = 0.5
 
@@ -45,7 +47,7 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, cut_error: float) -> Motion:
     flow_THW2 = np.zeros((steps, height, width, 2), np.float32)
     residual_THW = np.zeros((steps, height, width), np.float32)
     cut_T = np.zeros(steps, np.bool_)
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis = _cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     grid = _pixel_grid(height, width)
     for t in range(steps):
         flow = dis.calc(grey_THW[t], grey_THW[t + 1], None)

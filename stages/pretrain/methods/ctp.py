@@ -37,7 +37,11 @@ _SHORT_SIDES = (1.0, 128 / 112, 144 / 112)  # of the crop's side
 
 
 class CtP(Method, version=1):
-    """Hyper-parameters; the defaults are the reference's (ctp.md sections 2-4)."""
+    """Hyper-parameters; the defaults are the reference's (ctp.md sections 2-4).
+
+    ``initial_std`` is of the head's fully connected layers. The reference's 0.001 holds a
+    short training on a plateau: gradients reach the encoder scaled by its square.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"trajectories"})
 
@@ -47,6 +51,7 @@ class CtP(Method, version=1):
     colour: bool = True
     hidden: int = Field(512, ge=1)
     roi_bins: int = Field(5, ge=1)
+    initial_std: float = Field(0.001, gt=0)
     centre_scale: float = Field(0.8, gt=0)
     size_scale: float = Field(0.04, gt=0)
 
@@ -88,7 +93,7 @@ class CtP(Method, version=1):
         first = nn.Linear(channels * self.roi_bins**2, self.hidden)
         last = nn.Linear(self.hidden, self.num_frames * 4)
         for layer in (first, last):
-            nn.init.normal_(layer.weight, std=0.001)
+            nn.init.normal_(layer.weight, std=self.initial_std)
         for bias in (squeeze.bias, first.bias, last.bias):
             assert bias is not None
             nn.init.zeros_(bias)

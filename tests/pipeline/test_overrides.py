@@ -1,0 +1,69 @@
+"""--set: typed, validated, with the nearest valid name."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.graph import Step, walk
+from pipeline.overrides import apply_overrides
+from pipeline.stage import Stage
+from storage_schemas.errors import ParameterError
+from workflows.recipes import demo
+
+
+def stage_of(targets: list[Step], name: str) -> Stage:
+    return next(step.stage for step in walk(targets) if step.name == name)
+
+
+def set_(*settings: str) -> list[Step]:
+    return apply_overrides(demo.recipe(), settings)
+
+
+def test_values_are_typed() -> None:
+    targets = set_("slic.num_segments=64", "slic.sigma=0.5", "clips.path=/some/where")
+    slic = stage_of(targets, "slic")
+    assert (slic.num_segments, slic.sigma) == (64, 0.5)  # type: ignore[attr-defined]
+    assert str(stage_of(targets, "clips").path) == "/some/where"  # type: ignore[attr-defined]
+
+
+def test_nested_parameters_and_variants() -> None:
+    targets = set_("pretrain.method.hidden=32", "pretrain.optimisation.epochs=1")
+    pretrain = stage_of(targets, "pretrain")
+    assert pretrain.method.hidden == 32  # type: ignore[attr-defined]
+    assert pretrain.optimisation.epochs == 1  # type: ignore[attr-defined]
+    detect = stage_of(set_("detect.detector=nanodet"), "detect")
+    assert detect.detector.name == "nanodet"  # type: ignore[attr-defined]
+
+
+def test_a_step_name_is_narrower_than_a_stage_name() -> None:
+    both = set_("decode.quality=50")
+    assert stage_of(both, "decode").quality == 50  # type: ignore[attr-defined]
+    assert stage_of(both, "shapes_decode").quality == 90  # type: ignore[attr-defined]
+    one = set_("shapes_decode.quality=50")
+    assert stage_of(one, "decode").quality == 90  # type: ignore[attr-defined]
+
+
+def test_preset_replaces_what_the_old_one_filled_in() -> None:
+    paper = stage_of(set_("synthesize.preset=paper"), "synthesize")
+    assert paper.interpolation == "linear"  # type: ignore[attr-defined]
+    mixed = set_("synthesize.preset=paper", "synthesize.interpolation=random")
+    assert stage_of(mixed, "synthesize").interpolation == "random"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("slic.num_segmets=3", "slic has no parameter 'num_segmets'; did you mean 'num_segments'"),
+        ("slik.num_segments=3", "no stage is named 'slik'; did you mean 'slic'"),
+        ("slic.num_segments", "takes stage.param=value"),
+        ("slic.num_segments=1", "slic.num_segments = 1: Input should be greater than or equal"),
+        ("slic.num_segments=many", "slic.num_segments = 'many': Input should be a valid integer"),
+        ("pretrain.method=ctpp", "no method is named 'ctpp'; did you mean 'ctp'"),
+        ("pretrain.method.hiden=3", "pretrain.method has no parameter 'hiden'; did you mean"),
+        ('detect.classes=["persn"]', "knows no class 'persn'; did you mean 'person'"),
+    ],
+)
+def test_errors_name_the_nearest(setting: str, message: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        set_(setting)
+    assert message in str(error.value)
