@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 _cv2: Any = cv2  # its stubs lack DIS
 _GRID = 8  # pixels between the flow vectors that the camera's motion is fitted to
 _RANSAC_PIXELS = 0.5
+_WINDOW = 5  # pixels over which the proof of a motion is averaged
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,54 +21,93 @@ class Motion:
 
     Parameters
     ----------
-    flow_THW2 : ndarray of shape (T-1, H, W, 2), float32
-        From frame *t* to *t+1*, pixels.
-    residual_THW : ndarray of shape (T-1, H, W), float32
-        Length of the flow that is left when the camera's is taken away.
-    cut_T : ndarray of shape (T-1,), bool
-        Whether a scene cut lies between *t* and *t+1*.
+    forward_THW2, backward_THW2 : ndarray of shape (T, H, W, 2), float32
+        Flow in pixels to the next and to the previous frame; zero where there is none.
+    residual_THW : ndarray of shape (T, H, W), float32
+        Length in pixels of the flow that is left when the camera's is taken away.
+    proof_THW : ndarray of shape (T, H, W), float32
+        Grey levels by which the flow explains the neighbouring frames better than the
+        camera's motion does.
+    cut_T : ndarray of shape (T,), bool
+        Whether a scene starts here: nothing is carried from the previous frame.
     """
 
-    flow_THW2: NDArray[np.float32]
+    forward_THW2: NDArray[np.float32]
+    backward_THW2: NDArray[np.float32]
     residual_THW: NDArray[np.float32]
+    proof_THW: NDArray[np.float32]
     cut_T: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        return f"Motion{self.residual_THW.shape}"
 
 
 def measure_motion(grey_THW: NDArray[np.uint8], *, cut_error: float) -> Motion:
-    """Dense flow (DIS, Kroeger et al. 2016) minus a homography per frame pair.
+    """Dense flow in both directions, minus the camera's.
 
     Parameters
     ----------
     grey_THW : ndarray of shape (T, H, W), uint8
+        At least two frames.
     cut_error : float
         Mean absolute grey difference after warping that means a cut.
+
+    Notes
+    -----
+    A pixel's residual and proof are the smaller of the two directions. Background that an
+    object is about to cover, or has just left, has no counterpart in one of the two
+    frames, so its flow there is nonsense; the object itself moves in both.
+
+    References
+    ----------
+    Kroeger et al., *Fast Optical Flow using Dense Inverse Search*, ECCV 2016.
     """
-    steps = len(grey_THW) - 1
-    height, width = grey_THW.shape[1:]
-    flow_THW2 = np.zeros((steps, height, width, 2), np.float32)
-    residual_THW = np.zeros((steps, height, width), np.float32)
-    cut_T = np.zeros(steps, np.bool_)
-    dis = _cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    grid = _pixel_grid(height, width)
-    for t in range(steps):
-        flow = dis.calc(grey_THW[t], grey_THW[t + 1], None)
-        back = cv2.remap(grey_THW[t + 1], grid + flow, None, cv2.INTER_LINEAR)
-        error = float(cv2.absdiff(back, grey_THW[t]).mean())
-        cut_T[t] = error > cut_error
-        flow_THW2[t] = flow
-        if not cut_T[t]:
-            residual_THW[t] = np.linalg.norm(flow - camera_flow(flow, grid), axis=-1)
-    return Motion(flow_THW2, residual_THW, cut_T)
+    shape = grey_THW.shape
+    forward_THW2, backward_THW2 = np.zeros((2, *shape, 2), np.float32)
+    residual_THW, proof_THW = np.full((2, *shape), np.inf, np.float32)
+    cut_T = np.zeros(len(grey_THW), np.bool_)
+    cut_T[0] = True
+    dis = _cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    for t in range(len(grey_THW) - 1):
+        here, there = grey_THW[t], grey_THW[t + 1]
+        there_HW2, here_HW2 = dis.calc(here, there, None), dis.calc(there, here, None)
+        # A scene that starts from black, or a flash, has one direction that explains all.
+        cut_T[t + 1] = (
+            max(_error(here, there, there_HW2).mean(), _error(there, here, here_HW2).mean())
+            > cut_error
+        )
+        if cut_T[t + 1]:
+            continue
+        forward_THW2[t], backward_THW2[t + 1] = there_HW2, here_HW2
+        for i, flow, source, target in (
+            (t, there_HW2, here, there),
+            (t + 1, here_HW2, there, here),
+        ):
+            residual, proof = own_motion(source, target, flow)
+            np.minimum(residual_THW[i], residual, out=residual_THW[i])
+            np.minimum(proof_THW[i], proof, out=proof_THW[i])
+    alone = np.isinf(residual_THW[:, 0, 0])  # a scene of one frame
+    residual_THW[alone] = proof_THW[alone] = 0
+    return Motion(forward_THW2, backward_THW2, residual_THW, proof_THW, cut_T)
 
 
-def camera_flow(
-    flow_HW2: NDArray[np.float32], grid_HW2: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Flow of the background: a homography through most of the vectors.
+def own_motion(
+    source_HW: NDArray[np.uint8], target_HW: NDArray[np.uint8], flow_HW2: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Residual (pixels) and proof (grey levels) of a flow, each (H, W); see `Motion`."""
+    camera_HW2 = camera_flow(flow_HW2)
+    residual = np.linalg.norm(flow_HW2 - camera_HW2, axis=-1)
+    gain = _error(source_HW, target_HW, camera_HW2) - _error(source_HW, target_HW, flow_HW2)
+    return residual, np.asarray(cv2.blur(gain, (_WINDOW, _WINDOW)), np.float32)
+
+
+def camera_flow(flow_HW2: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Flow of the background: the homography that most of the vectors agree on.
 
     OpenCV's RANSAC starts its generator anew in each call, so the result depends on
     nothing but the flow.
     """
+    grid_HW2 = pixel_grid(*flow_HW2.shape[:2])
     start = grid_HW2[_GRID // 2 :: _GRID, _GRID // 2 :: _GRID].reshape(-1, 2)
     end = start + flow_HW2[_GRID // 2 :: _GRID, _GRID // 2 :: _GRID].reshape(-1, 2)
     homography, _ = cv2.findHomography(start, end, cv2.RANSAC, _RANSAC_PIXELS)
@@ -79,10 +119,19 @@ def camera_flow(
 
 def warp(image_HW: NDArray[np.float32], flow_HW2: NDArray[np.float32]) -> NDArray[np.float32]:
     """Image read at ``x + flow(x)``; zero beyond the border."""
-    grid = _pixel_grid(*image_HW.shape)
+    grid = pixel_grid(*image_HW.shape)
     return np.asarray(cv2.remap(image_HW, grid + flow_HW2, None, cv2.INTER_LINEAR), np.float32)
 
 
-def _pixel_grid(height: int, width: int) -> NDArray[np.float32]:
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.stack([x, y], axis=-1)
+def pixel_grid(height: int, width: int) -> NDArray[np.float32]:
+    """(x, y) of each pixel, shape (H, W, 2)."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+
+
+def _error(
+    source_HW: NDArray[np.uint8], target_HW: NDArray[np.uint8], flow_HW2: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Absolute grey difference after warping; zero where the flow leaves the frame."""
+    at = pixel_grid(*source_HW.shape) + flow_HW2
+    back = cv2.remap(target_HW, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.abs(back.astype(np.float32) - source_HW)

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from stages.track.flow import Motion, warp
 
 _DECAY = 0.85  # what is left of a frame's evidence one frame later
-_EDGE = 0.7  # flow is smooth: an object's outline lies where most of its motion is left
+_EDGE = 0.5  # flow is smooth: an object's outline lies where half of its motion is left
+_KERNEL = np.ones((3, 3), np.uint8)
 
 
-def accumulate(motion: Motion, *, min_motion: float, noise_factor: float) -> NDArray[np.float32]:
+def accumulate(
+    motion: Motion, *, min_motion: float, noise_factor: float, min_proof: float
+) -> NDArray[np.float32]:
     """Evidence of own motion in each frame, carried along the flow to its neighbours.
 
     Parameters
@@ -22,6 +25,8 @@ def accumulate(motion: Motion, *, min_motion: float, noise_factor: float) -> NDA
         Least residual motion that counts, in pixels a frame.
     noise_factor : float
         A residual counts if it is this many robust deviations above the frame's median.
+    min_proof : float
+        Grey levels, see `proven`.
 
     Returns
     -------
@@ -29,24 +34,48 @@ def accumulate(motion: Motion, *, min_motion: float, noise_factor: float) -> NDA
         Residual motion over its threshold, fading forward and backward in time: an object
         that rests for some frames, or whose inside looks still, stays whole.
     """
-    steps, height, width = motion.residual_THW.shape
-    own = np.zeros((steps + 1, height, width), np.float32)
-    for t in range(steps):
-        residual = motion.residual_THW[t]
-        median = float(np.median(residual))
-        deviation = 1.4826 * float(np.median(np.abs(residual - median)))
-        own[t] = residual / max(min_motion, median + noise_factor * deviation)
-    own[-1] = own[-2]
-    forward, backward = own.copy(), own.copy()
-    for t in range(1, steps + 1):
-        if not motion.cut_T[t - 1]:
-            carried = warp(forward[t - 1], -motion.flow_THW2[t - 1])
-            np.maximum(forward[t], _DECAY * carried, out=forward[t])
-    for t in range(steps - 1, -1, -1):
+    own = np.stack(
+        [
+            proven(evidence(r, min_motion=min_motion, noise_factor=noise_factor), p, min_proof)
+            for r, p in zip(motion.residual_THW, motion.proof_THW, strict=True)
+        ]
+    )
+    past, future = own.copy(), own.copy()
+    for t in range(1, len(own)):
         if not motion.cut_T[t]:
-            carried = warp(backward[t + 1], motion.flow_THW2[t])
-            np.maximum(backward[t], _DECAY * carried, out=backward[t])
-    return np.asarray((forward + backward) / 2, np.float32)
+            carried = warp(past[t - 1], motion.backward_THW2[t])
+            np.maximum(past[t], _DECAY * carried, out=past[t])
+    for t in range(len(own) - 2, -1, -1):
+        if not motion.cut_T[t + 1]:
+            carried = warp(future[t + 1], motion.forward_THW2[t])
+            np.maximum(future[t], _DECAY * carried, out=future[t])
+    return np.asarray((past + future) / 2, np.float32)
+
+
+def evidence(
+    residual_HW: NDArray[np.float32], *, min_motion: float, noise_factor: float
+) -> NDArray[np.float32]:
+    """Residual motion of a frame over its threshold: above 1 counts."""
+    median = float(np.median(residual_HW))
+    deviation = 1.4826 * float(np.median(np.abs(residual_HW - median)))
+    return residual_HW / np.float32(max(min_motion, median + noise_factor * deviation))
+
+
+def proven(
+    evidence_HW: NDArray[np.float32], proof_HW: NDArray[np.float32], min_proof: float
+) -> NDArray[np.float32]:
+    """Evidence of the regions whose motion shows in the picture; zero elsewhere.
+
+    The flow of a wall or a sky is a guess. A region that moves is betrayed by its outline
+    or texture: a tenth of its pixels must be explained better, by `min_proof` grey levels,
+    by their own motion than by the camera's. The rest of it may be smooth.
+    """
+    count, labels = cv2.connectedComponents((evidence_HW > 1).astype(np.uint8))
+    area = np.bincount(labels.ravel(), minlength=count)
+    shown = np.bincount(labels.ravel(), (proof_HW > min_proof).ravel(), minlength=count)
+    keep = shown >= 0.1 * area
+    keep[0] = False
+    return np.where(keep[labels], evidence_HW, np.float32(0))
 
 
 def moving_regions(evidence_HW: NDArray[np.float32], *, min_area: float) -> list[NDArray[np.bool_]]:
@@ -59,14 +88,13 @@ def moving_regions(evidence_HW: NDArray[np.float32], *, min_area: float) -> list
     min_area : float
         Least area as a fraction of the frame.
     """
-    kernel = np.ones((3, 3), np.uint8)
-    loose = cv2.morphologyEx((evidence_HW > 1).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    loose = cv2.morphologyEx((evidence_HW > 1).astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
     found = []
     for blob in _components(loose, min_area):
         level = _EDGE * float(np.percentile(evidence_HW[blob], 80))
         tight = (blob & (evidence_HW > level)).astype(np.uint8)
-        tight = cv2.morphologyEx(tight, cv2.MORPH_CLOSE, kernel, iterations=2)
-        tight = cv2.morphologyEx(tight, cv2.MORPH_OPEN, kernel)
+        tight = cv2.morphologyEx(tight, cv2.MORPH_CLOSE, _KERNEL, iterations=2)
+        tight = cv2.morphologyEx(tight, cv2.MORPH_OPEN, _KERNEL)
         found += _components(tight, min_area)
     return sorted(found, key=lambda mask: -int(mask.sum()))
 

@@ -53,13 +53,12 @@ def link(
     active: list[tuple[Tube, Mask, int]] = []  # tube, mask carried to this frame, misses
     finished: list[Tube] = []
     for t, masks in enumerate(masks_T):
-        if t and motion.cut_T[t - 1]:
+        if motion.cut_T[t]:
             finished += [tube for tube, _, _ in active]
             active = []
-        elif t:
-            shift = -motion.flow_THW2[t - 1]
+        else:
             active = [
-                (tube, warp(mask.astype(np.float32), shift) > 0.5, misses)
+                (tube, warp(mask.astype(np.float32), motion.backward_THW2[t]) > 0.5, misses)
                 for tube, mask, misses in active
             ]
         pairs = _assign([mask for _, mask, _ in active], masks, min_iou=min_iou)

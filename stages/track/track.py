@@ -24,6 +24,7 @@ class Track(VideoStage, name="track", version=1):
     working_side: int = Field(128, ge=32)
     min_motion: float = Field(0.12, gt=0)
     noise_factor: float = Field(4.0, gt=0)
+    min_proof: float = Field(2.0, ge=0)
     min_area: float = Field(0.004, gt=0, lt=1)
     min_iou: float = Field(0.2, ge=0, le=1)
     max_gap: int = Field(5, ge=0)
@@ -86,7 +87,10 @@ def find_tubes(frames: Frames, parameters: Track) -> Boxes:
     )
     motion = measure_motion(grey_THW, cut_error=parameters.cut_error)
     evidence_THW = accumulate(
-        motion, min_motion=parameters.min_motion, noise_factor=parameters.noise_factor
+        motion,
+        min_motion=parameters.min_motion,
+        noise_factor=parameters.noise_factor,
+        min_proof=parameters.min_proof,
     )
     tubes = link(
         [moving_regions(e, min_area=parameters.min_area) for e in evidence_THW],
