@@ -49,6 +49,11 @@ class Dataset(FolderNoun):
         return self.folder / "UCF-101"
 
     @property
+    def lists_root(self) -> Path:
+        """Folder of the class and split lists."""
+        return self.folder / "ucfTrainTestlist"
+
+    @property
     def truth(self) -> Mapping[str, Boxes]:
         """Exact boxes and masks by video id."""
         return Boxes.open_part(self.folder / "truth")

@@ -19,6 +19,7 @@ def test_write_moves_the_three_folders_and_open_finds_them(tmp_path: Path) -> No
     Dataset(work).write(data)
     assert not list(work.iterdir())
     assert (Dataset.open(data).videos_root / "file").read_text() == "UCF-101"
+    assert (Dataset.open(data).lists_root / "file").read_text() == "ucfTrainTestlist"
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
