@@ -52,10 +52,15 @@ class EncoderFiles(FolderNoun):
         (folder / "encoder.json").write_text(json.dumps(content, indent=1, sort_keys=True))
 
     def write(self, folder: Path) -> None:
-        """Move the files into `folder`: weights, parameters, log, TensorBoard events."""
-        for name in ("encoder.pt", "encoder.json", "log.jsonl", "tensorboard", "views.png"):
+        """Copy weights, parameters, log and TensorBoard events into `folder`.
+
+        Copied, not moved: a kill before the commit must find the training as it was.
+        """
+        for name in ("encoder.pt", "encoder.json", "log.jsonl", "views.png"):
             if (self.folder / name).exists():
-                shutil.move(self.folder / name, folder / name)
+                shutil.copy2(self.folder / name, folder / name)
+        if (self.folder / "tensorboard").is_dir():
+            shutil.copytree(self.folder / "tensorboard", folder / "tensorboard")
 
     @classmethod
     def open(cls, folder: Path) -> Self:

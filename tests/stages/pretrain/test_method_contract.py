@@ -1,0 +1,195 @@
+"""What every method must keep; a new file in ``methods/`` is picked up by itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.encoders import build
+from stages.learning.method import Method
+from stages.learning.objective import Objective
+from stages.learning.sample import Sample
+from stages.synthesize.synthesize import Synthesize
+from storage_schemas.shards import Shard
+
+# Parameters that make a method small; methods without an entry run with their defaults.
+SMALL: dict[str, dict[str, Any]] = {
+    "ctp": {"num_frames": 8, "hidden": 16, "strides": (1,), "initial_std": 0.05}
+}
+
+pytestmark = pytest.mark.parametrize("name", Method.names())
+
+
+def make_method(name: str) -> Method:
+    return Method.find(name)(**SMALL.get(name, {}))
+
+
+def make_sample(make_frames: Any, tmp_path: Path, seed: int = 0) -> Sample:
+    from pipeline.stage import Context
+
+    bank = Synthesize(num_frames=8, size=64, num_trajectories=4).run(ctx=Context(work=tmp_path))
+    frames = make_frames(f"{seed}.mp4", kind=Shard, num_frames=12, size=(72, 80), seed=seed)
+    return Sample(frames=frames, trajectories=bank)
+
+
+def make_batch(method: Method, make_frames: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
+    rows = [
+        method.views(make_sample(make_frames, tmp_path, seed), np.random.default_rng(seed))
+        for seed in range(2)
+    ]
+    return {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
+
+
+def make_objective(method: Method) -> Objective:
+    torch.manual_seed(0)
+    return Objective(method, build(EncoderSpec(width=4), pretraining=True))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(9)
+
+
+def test_equal_generators_give_equal_views(name: str, make_frames: Any, tmp_path: Path) -> None:
+    method, sample = make_method(name), make_sample(make_frames, tmp_path)
+    a, b = (method.views(sample, np.random.default_rng(3)) for _ in range(2))
+    assert a.keys() == b.keys()
+    assert all((a[k] == b[k]).all() for k in a)
+    c = method.views(sample, np.random.default_rng(4))
+    assert any((a[k] != c[k]).any() for k in a)
+
+
+def test_loss_and_gradients(name: str, make_frames: Any, tmp_path: Path) -> None:
+    method = make_method(name)
+    objective = make_objective(method)
+    step = objective(make_batch(method, make_frames, tmp_path), rng())
+    assert torch.isfinite(step.loss)
+    step.loss.backward()
+    for label, parameter in objective.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, label
+
+
+def test_save_load_step_is_bit_equal(name: str, make_frames: Any, tmp_path: Path) -> None:
+    method = make_method(name)
+    batch = make_batch(method, make_frames, tmp_path)
+
+    def step(objective: Objective, optimiser: torch.optim.Optimizer) -> None:
+        optimiser.zero_grad()
+        objective(batch, rng()).loss.backward()
+        optimiser.step()
+        method.after_step(objective)
+
+    def optimiser_of(objective: Objective) -> torch.optim.Optimizer:
+        return torch.optim.SGD(objective.parameters(), lr=0.01, momentum=0.9)
+
+    straight = make_objective(method)
+    optimiser = optimiser_of(straight)
+    step(straight, optimiser)
+    saved = copy.deepcopy((straight.state_dict(), optimiser.state_dict()))
+    step(straight, optimiser)
+    resumed = make_objective(method)
+    other = optimiser_of(resumed)
+    resumed.load_state_dict(saved[0])
+    other.load_state_dict(saved[1])
+    step(resumed, other)
+    for key, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_loss_falls_on_two_samples(name: str, make_frames: Any, tmp_path: Path) -> None:
+    method = make_method(name)
+    batch = make_batch(method, make_frames, tmp_path)
+    objective = make_objective(method)
+    optimiser = torch.optim.SGD(objective.parameters(), lr=0.02, momentum=0.9)
+    losses = []
+    for _ in range(20):
+        optimiser.zero_grad()
+        loss = objective(batch, rng()).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 40)
+        optimiser.step()
+        method.after_step(objective)
+        losses.append(loss.item())
+    assert np.mean(losses[-3:]) < 0.9 * losses[0], losses
+
+
+def test_eval_changes_no_buffer(name: str, make_frames: Any, tmp_path: Path) -> None:
+    method = make_method(name)
+    objective = make_objective(method).eval()
+    before = copy.deepcopy(dict(objective.named_buffers()))
+    with torch.no_grad():
+        objective(make_batch(method, make_frames, tmp_path), rng())
+    for key, value in objective.named_buffers():
+        assert torch.equal(value, before[key]), key
+
+
+TWO_PROCESSES = """
+import sys, torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+sys.path[:0] = [{here!r}, {tests!r}]
+import test_method_contract as contract
+contract.SMALL.setdefault({name!r}, {{}}).update({extra!r})
+batch = torch.load({path!r}, weights_only=True)
+dist.init_process_group("gloo")
+rank, world = dist.get_rank(), dist.get_world_size()
+objective = contract.make_objective(contract.make_method({name!r})).eval()
+model = DistributedDataParallel(objective) if world > 1 else objective
+share = 2 // world
+step = model({{k: v[rank * share : (rank + 1) * share] for k, v in batch.items()}}, contract.rng())
+step.loss.backward()
+loss = step.loss.detach().clone()
+dist.all_reduce(loss)
+if rank == 0:
+    gradient = torch.cat([p.grad.flatten() for p in objective.parameters()])
+    torch.save({{"loss": loss / world, "gradient": gradient}}, sys.argv[1])
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_give_loss_and_gradient_of_one(
+    name: str, make_frames: Any, tmp_path: Path
+) -> None:
+    """Frozen batch statistics; colour off, since each rank draws its own."""
+    method = make_method(name)
+    path = tmp_path / "batch.pt"
+    torch.save(make_batch(method, make_frames, tmp_path), path)
+    here = Path(__file__).parent
+    script = tmp_path / "two.py"
+    script.write_text(
+        TWO_PROCESSES.format(
+            here=str(here),
+            tests=str(here.parents[1]),
+            path=str(path),
+            name=name,
+            extra={"colour": False} if "colour" in type(method).model_fields else {},
+        )
+    )
+    found = []
+    for world in (1, 2):
+        target = tmp_path / f"{world}.pt"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        done = subprocess.run(
+            [*command, "--nproc-per-node", str(world), str(script), str(target)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(target, weights_only=True))
+    one, two = found
+    torch.testing.assert_close(two["loss"], one["loss"], rtol=1e-5, atol=0)
+    scale = one["gradient"].abs().max()
+    assert (two["gradient"] - one["gradient"]).abs().max() < 1e-4 * scale
+
+
+def test_parameters_survive_json(name: str) -> None:
+    method = make_method(name)
+    again = Method.choose(json.loads(json.dumps(method.model_dump(mode="json"))))
+    assert again == method
