@@ -7,14 +7,14 @@ has run yet; planning, running and explaining all start from here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.digests import UNREADABLE, Digests
 from pipeline.graph import Step, check_names, walk
 from pipeline.keys import artifact_key, digest_key
 from pipeline.ledger import Ledger
-from pipeline.source import Listing, Source, SourceLabels
+from pipeline.source import Listing, Source, SourceLabels, SourceSplit
 from pipeline.stage import Stage, VideoStage
 from storage_schemas.errors import ParameterError, TubeletError
 from storage_schemas.labels import Labels
@@ -117,7 +117,7 @@ def expand(targets: Sequence[Step], *, ledger: Ledger, digests: Digests) -> Grap
                 listings[id(step)] = listing
                 notes[step.name] = said
                 made[id(step)] = _source_nodes(step, made, listing, ledger)
-            elif isinstance(step.stage, SourceLabels):
+            elif isinstance(step.stage, SourceLabels | SourceSplit):
                 made[id(step)] = [_labels_node(step, listings)]
             elif isinstance(step.stage, VideoStage):
                 made[id(step)] = _part_nodes(step, made)
@@ -202,7 +202,10 @@ def _labels_node(step: Step, listings: Mapping[int, Listing]) -> Node:
             "labelled source such as ucf101, or a recipe without evaluation"
         )
     kept = {video.video_id for video in listing.videos}
-    labels = Labels([row for row in listing.labels if row.video_id in kept])
+    rows = [row for row in listing.labels if row.video_id in kept]
+    if isinstance(step.stage, SourceSplit):
+        rows = [replace(row, label="") for row in rows]
+    labels = Labels(rows)
     content = {
         "schema": [Labels.name, Labels.version],
         "rows": [[row.video_id, row.label, row.split] for row in labels.rows],
@@ -212,7 +215,7 @@ def _labels_node(step: Step, listings: Mapping[int, Listing]) -> Node:
         part=None,
         stage=step.stage,
         inputs={},
-        key=digest_key(Labels.name, content),
+        key=digest_key(step.stage.name, content),
         video_ids=(),
         literal=labels,
     )

@@ -90,6 +90,26 @@ class SourceLabels(Stage):
         raise TypeError("SourceLabels is not meant to be subclassed; give labels in Source.scan")
 
 
+class SourceSplit(Stage):
+    """Only the splits of a source, without classes: what pretraining may know of them.
+
+    A key of its own, so that relabelling videos does not train anew.
+    """
+
+    name: ClassVar[str] = "split"
+    version: ClassVar[int] = 1
+    roles: ClassVar[Mapping[str, Role]] = SourceLabels.roles
+    output: ClassVar[type[Noun]] = Labels
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise TypeError("SourceSplit is not meant to be subclassed; give labels in Source.scan")
+
+
+def split_of(source: Step, *, step_name: str | None = None) -> Step:
+    """The step that holds the splits of a source step, with empty class names."""
+    return SourceSplit().of(source=source, step_name=step_name or f"{source.name}_split")
+
+
 def labels_of(source: Step, *, step_name: str | None = None) -> Step:
     """The step that holds the labels of a source step."""
     return SourceLabels().of(source=source, step_name=step_name or f"{source.name}_labels")

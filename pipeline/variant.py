@@ -2,13 +2,14 @@
 
 Methods and detectors are variants: a family is a base class with a package, a choice is
 one file in it, its name is its module's name. There is no registry and no decorator; a
-dotted path ``my_package.my_module`` finds a choice outside this repository.
+module's path (``my_module``, ``my_package.my_module``) finds a choice outside.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from typing import Any, ClassVar, Self
@@ -76,10 +77,10 @@ class Variant(BaseModel):
     @classmethod
     def find(cls, name: str) -> type[Self]:
         """The class behind a name or dotted path; raises `ParameterError` with the nearest."""
-        if "." in name:
-            path = name
-        elif name in cls.names():
+        if name in cls.names():
             path = f"{cls.package}.{name}"
+        elif "." in name or importlib.util.find_spec(name) is not None:
+            path = name
         else:
             near = difflib.get_close_matches(name, cls.names(), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; choose from {cls.names()}"

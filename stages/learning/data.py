@@ -37,6 +37,8 @@ class Examples(Dataset[dict[str, Tensor]]):
     annotations : mapping of role -> folders
         What the method needs besides frames. Box tables keep only videos that have them.
     seed : int
+    videos : sequence of str, optional
+        Use these only, such as those of the training split.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Examples(Dataset[dict[str, Tensor]]):
         annotations: Mapping[str, Sequence[Path]],
         *,
         seed: int,
+        videos: Sequence[str] | None = None,
     ) -> None:
         self.method = method
         self.seed = seed
@@ -62,8 +65,8 @@ class Examples(Dataset[dict[str, Tensor]]):
         )
         self.video_ids = [
             video_id
-            for video_id in self.shards
-            if all(video_id in boxes for boxes in self.boxes.values())
+            for video_id in (self.shards if videos is None else videos)
+            if video_id in self.shards and all(video_id in boxes for boxes in self.boxes.values())
         ]
 
     def __len__(self) -> int:
@@ -86,7 +89,7 @@ class Examples(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, place: Place) -> dict[str, Tensor]:
         return {
-            name: torch.from_numpy(np.ascontiguousarray(value))
+            name: torch.from_numpy(np.asarray(value, order="C"))
             for name, value in self.views(place).items()
         }
 

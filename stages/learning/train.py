@@ -47,6 +47,7 @@ class TrainSpec:
     shards: list[str]
     annotations: dict[str, list[str]]
     folder: str
+    videos: list[str] | None = None
     device: str = "auto"
     threads: int = 1
     loader_workers: int = 0
@@ -89,6 +90,7 @@ class Trainer:
             [Path(folder) for folder in spec.shards],
             {role: [Path(f) for f in folders] for role, folders in spec.annotations.items()},
             seed=spec.seed,
+            videos=spec.videos,
         )
         self.objective = Objective(method, build(self.encoder_spec, pretraining=True))
         if self.device.type == "cuda" and world_size > 1:
@@ -257,6 +259,12 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
     os.replace(temporary, path)
 
 
+def _tell(spec: TrainSpec, kind: str, message: str) -> None:
+    """Leave the cause for the process that launched us."""
+    content = json.dumps({"error": kind, "message": message})
+    (Path(spec.folder) / ERROR).write_text(content)
+
+
 def main(spec_path: Path) -> int:
     """Entry point of each worker process."""
     die_with_parent(os.getppid())
@@ -268,19 +276,19 @@ def main(spec_path: Path) -> int:
     try:
         Trainer(spec, rank=rank, world_size=world_size, local_rank=local_rank).run()
     except TubeletError as error:
-        (Path(spec.folder) / ERROR).write_text(
-            json.dumps({"error": type(error).__name__, "message": str(error)})
-        )
+        _tell(spec, type(error).__name__, str(error))
         return 1
     except torch.cuda.OutOfMemoryError as error:
-        message = (
+        _tell(
+            spec,
+            StageFailed.__name__,
             f"the device ran out of memory with optimisation.batch_size "
-            f"{spec.optimisation['batch_size']}: lower it, or encoder.width ({error})"
-        )
-        (Path(spec.folder) / ERROR).write_text(
-            json.dumps({"error": "StageFailed", "message": message})
+            f"{spec.optimisation['batch_size']}: lower it, or encoder.width ({error})",
         )
         return 1
+    except Exception as error:
+        _tell(spec, StageFailed.__name__, f"{type(error).__name__}: {error}")
+        raise  # the traceback goes into trainer.log
     finally:
         if world_size > 1:
             dist.destroy_process_group()

@@ -23,6 +23,7 @@ from storage_schemas import errors
 from storage_schemas.boxes import Boxes
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.errors import StageFailed
+from storage_schemas.labels import Labels
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
@@ -45,20 +46,25 @@ class Pretrain(GatherStage, name="pretrain", version=1):
     seed: int = Field(0, ge=0)
 
     def reads(self) -> frozenset[str]:
-        """Frames, and the annotations that the method needs."""
-        return frozenset({"shards"}) | self.method.needs
+        """Frames, the split, and the annotations that the method needs."""
+        return frozenset({"shards", "split"}) | self.method.needs
 
     def run(
         self,
         *,
         shards: Items[Shard],
+        split: Labels | None = None,
         trajectories: Trajectories | None = None,
         tubes: Items[Boxes] | None = None,
         proposals: Items[Boxes] | None = None,
         detections: Items[Boxes] | None = None,
         ctx: Context,
     ) -> EncoderFiles:
-        """Launch the trainer and follow its log."""
+        """Launch the trainer and follow its log; of a `split`, only ``train`` is seen."""
+        train = None
+        if split is not None:
+            chosen = {row.video_id for row in split.rows if row.split == "train"}
+            train = [video_id for video_id in shards if video_id in chosen]
         annotations = {
             role: items.folders
             for role, items in (
@@ -83,23 +89,28 @@ class Pretrain(GatherStage, name="pretrain", version=1):
             optimisation=self.optimisation.model_dump(mode="json"),
             seed=self.seed,
             shards=[str(folder) for folder in shards.folders],
+            videos=train,
             annotations={role: [str(f) for f in fs] for role, fs in annotations.items()},
             folder=str(ctx.work),
             device=ctx.device,
             threads=ctx.threads,
         ).write(spec_path)
         _train(spec_path, ctx)
-        self._save_views(shards, annotations, ctx.work)
+        self._save_views(shards, annotations, train, ctx.work)
         return EncoderFiles.open(ctx.work)
 
     def _save_views(
-        self, shards: Items[Shard], annotations: dict[str, list[Path]], folder: Path
+        self,
+        shards: Items[Shard],
+        annotations: dict[str, list[Path]],
+        videos: list[str] | None,
+        folder: Path,
     ) -> None:
         """Keep a picture of what the encoder was shown, beside its weights."""
         from stages.learning.data import Examples
         from storage_schemas.jpeg import encode_png
 
-        examples = Examples(self.method, shards.folders, annotations, seed=self.seed)
+        examples = Examples(self.method, shards.folders, annotations, seed=self.seed, videos=videos)
         count = min(_PICTURED_EXAMPLES, len(examples))
         pictures = [
             picture

@@ -11,9 +11,10 @@ from probe_stages import Count, Grow, Probe
 from pipeline.digests import Digests
 from pipeline.expand import Graph, expand
 from pipeline.ledger import Ledger
-from pipeline.source import labels_of
+from pipeline.source import labels_of, split_of
 from pipeline.store import Store
 from stages.sources.folder import Folder
+from stages.sources.ucf101 import Ucf101
 from storage_schemas.errors import ParameterError, SourceError
 
 
@@ -117,3 +118,30 @@ def test_digests_are_remembered(store: Store, folder: Path) -> None:
     (folder / "a.mp4").write_text("changed")
     assert digests(folder / "a.mp4") != first
     assert digests(folder / "none.mp4") == "unreadable: No such file or directory"
+
+
+def test_labels_and_split_have_keys_of_their_own(store: Store, tmp_path: Path) -> None:
+    def keys_of(lists: tuple[str, str]) -> tuple[str, str]:
+        root = tmp_path / "ucf"
+        for name in ("A/v_A_g01_c01.avi", "B/v_B_g01_c01.avi"):
+            path = root / "UCF-101" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        (root / "ucfTrainTestlist").mkdir(exist_ok=True)
+        for kind, text in zip(("train", "test"), lists, strict=True):
+            (root / "ucfTrainTestlist" / f"{kind}list01.txt").write_text(text)
+        source = Ucf101(path=root).of()
+        graph = expand(
+            [labels_of(source), split_of(source)],
+            ledger=Ledger(store.root / "ledger.jsonl"),
+            digests=Digests(store.root / "digests.sqlite"),
+        )
+        (labels,), (split,) = graph.of_step("ucf101_labels"), graph.of_step("ucf101_split")
+        assert {row.label for row in split.literal.rows} == {""}  # type: ignore[union-attr]
+        return labels.key, split.key
+
+    a, b = "A/v_A_g01_c01.avi", "B/v_B_g01_c01.avi"
+    before = keys_of((f"{a} 1\n", f"{b}\n"))
+    after = keys_of((f"{b} 2\n", f"{a}\n"))
+    assert before[0] != after[0]
+    assert before[1] != after[1]

@@ -1,13 +1,14 @@
 """Recipes: each module's ``recipe()`` returns the target steps of a graph.
 
 A recipe *is* the DAG and its documentation. `load` finds one by its module's name here, or
-by a dotted path outside the repository; `names` lists those that ship.
+by a module's path outside the repository; `names` lists those that ship.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Sequence
 
@@ -22,11 +23,12 @@ def names() -> list[str]:
 
 def load(name: str) -> Sequence[Step]:
     """Target steps of a recipe; raises `ParameterError` naming the nearest."""
-    if name not in names() and "." not in name:
+    shipped = name in names()
+    if not shipped and "." not in name and importlib.util.find_spec(name) is None:
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names())}"
         raise ParameterError(f"no recipe is named {name!r}; {hint}")
-    path = name if "." in name else f"{__name__}.{name}"
+    path = f"{__name__}.{name}" if shipped else name
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:

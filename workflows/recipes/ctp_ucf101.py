@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.graph import Step
-from pipeline.source import labels_of
+from pipeline.source import labels_of, split_of
 from stages.decode.decode import Decode
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.linear_probe import LinearProbe
@@ -25,7 +25,7 @@ def recipe() -> Sequence[Step]:
     videos = Ucf101().of()
     labels = labels_of(videos)
     shards = MakeShard().of(frames=Decode(short_side=128).of(videos=videos))
-    encoder = Pretrain().of(shards=shards, trajectories=Synthesize().of())
+    encoder = Pretrain().of(shards=shards, split=split_of(videos), trajectories=Synthesize().of())
     features = ExtractFeatures().of(encoder=encoder, shards=shards)
     results = [
         Retrieval().of(features=features, labels=labels, shards=shards),

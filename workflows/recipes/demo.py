@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.graph import Step
-from pipeline.source import labels_of
+from pipeline.source import labels_of, split_of
 from stages.decode.decode import Decode
 from stages.detect.detect import Detect
 from stages.evaluate.features import ExtractFeatures
@@ -52,13 +52,14 @@ def recipe() -> Sequence[Step]:
         frames=Decode().of(videos=shapes, step_name="shapes_decode"), step_name="shapes_shard"
     )
     encoder = Pretrain(
-        method=CtP(num_frames=FRAMES, strides=(1, 2, 3), hidden=128),
+        method=CtP(num_frames=FRAMES, strides=(1, 2), hidden=128, initial_std=0.02),
         encoder=EncoderSpec(width=16),
         optimisation=Optimisation(
             epochs=40, batch_size=16, learning_rate=0.05, milestones=(30, 36), weight_decay=1e-4
         ),
     ).of(
         shards=shards,
+        split=split_of(shapes),
         trajectories=Synthesize(num_frames=FRAMES, size=SIZE, num_trajectories=2048).of(),
     )
     features = ExtractFeatures(num_clips=4, num_frames=FRAMES, frame_stride=2, size=SIZE).of(
