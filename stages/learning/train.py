@@ -138,10 +138,10 @@ class Trainer:
             )
         self.objective.train()
         total = self.optimisation.epochs * schedule.steps_per_epoch
-        saved = time.monotonic()
+        first, started = self.step, time.monotonic()
+        saved = started
         with self._logs() as log:
             for batch in loader:
-                started = time.monotonic()
                 epoch = self.step // schedule.steps_per_epoch
                 result = self.train_step(model, batch, epoch=epoch)
                 self.step += 1
@@ -154,7 +154,8 @@ class Trainer:
                         **{name: float(value) for name, value in result.metrics.items()},
                         "learning_rate": self.optimisation.rate_at(epoch),
                         "clips_per_second": self.optimisation.batch_size
-                        / max(time.monotonic() - started, 1e-9),
+                        * (self.step - first)
+                        / (time.monotonic() - started),
                     }
                 )
                 if time.monotonic() - saved > self.spec.checkpoint_seconds:
