@@ -32,6 +32,9 @@ class FrameAccount:
         The last packet of the video stream is incomplete.
     came_out, corrupt : int
         Frames that the decoder gave, and how many of them it marked as damaged.
+    stalled : int
+        Undamaged frames that are no later than the one before them: their times repeat or
+        run backwards, so they have no place in the order of frames.
     """
 
     header_frames: int = 0
@@ -45,11 +48,12 @@ class FrameAccount:
     cut_inside: bool = False
     came_out: int = 0
     corrupt: int = 0
+    stalled: int = 0
 
     @property
     def decoded(self) -> int:
-        """Frames that came out undamaged."""
-        return self.came_out - self.corrupt
+        """Frames that came out undamaged, each later than the one before."""
+        return self.came_out - self.corrupt - self.stalled
 
     @property
     def expected(self) -> int:
@@ -76,3 +80,24 @@ class FrameAccount:
 def is_hidden(codec: str, packet: bytes | memoryview) -> bool:
     """Whether a packet only updates references (VP8 alt-ref frames: RFC 6386, 9.1)."""
     return codec == "vp8" and len(packet) > 0 and not packet[0] & 0x10
+
+
+def ts_packet_bytes(head: bytes) -> int:
+    """Length of the packets of a transport stream, by the spacing of its sync bytes.
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of the file; a few packets are enough.
+
+    Returns
+    -------
+    int
+        188, 192 (M2TS: a time code of 4 bytes goes first), 204 (with error correction), or
+        0 if no length fits. A size that *any* of them divides proves nothing: 1 cut in 100
+        has one by chance.
+    """
+    for size, first in ((188, 0), (192, 4), (204, 0)):
+        if set(head[first::size][:5]) == {0x47}:
+            return size
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import floor
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from pipeline.pictures import caption, strip
 from pipeline.stage import VideoStage
-from stages.decode.accounting import FrameAccount, is_hidden
+from stages.decode.accounting import FrameAccount, is_hidden, ts_packet_bytes
 from storage_schemas.errors import BadVideo
 from storage_schemas.frames import Frames, Probe
 from storage_schemas.jpeg import encode_jpeg
@@ -24,7 +25,6 @@ _UNREADABLE = "unreadable: "
 _PLAYLISTS = frozenset({"concat", "dash", "hls"})  # their content lies in other files
 _EARLY = 0.25  # of a frame's or slot's time that a frame may be early under an fps cap
 _MICROSECONDS = 1_000_000  # unit of a container's times
-_TS_PACKETS = (188, 192, 204)  # bytes: plain, with time code (M2TS), with error correction
 
 
 class Decode(VideoStage, name="decode", version=1):
@@ -76,15 +76,22 @@ class Decode(VideoStage, name="decode", version=1):
         if not account.partial:
             return
         got, expected = account.decoded, account.expected
+        stalled = account.stalled > (expected - got) / 2
         if self.partial == "quarantine":
-            remedy = f"copy it again, or keep what is there with --set {self.name}.partial=keep"
+            first = "rewrite its times with ffmpeg -fflags +genpts" if stalled else "copy it again"
+            remedy = f"{first}, or keep what is there with --set {self.name}.partial=keep"
         elif got < self.min_fraction * expected:
             remedy = f"less than --set {self.name}.min_fraction={self.min_fraction:g}"
         else:
             return
-        cause = "ends inside a frame" if account.cut_inside else "is cut off or damaged"
+        if stalled:
+            cause = f"the times of {account.stalled} frames repeat or run backwards"
+        elif account.cut_inside:
+            cause = "the file ends inside a frame"
+        else:
+            cause = "the file is cut off or damaged"
         raise BadVideo(
-            f"{got} of {expected} frames decoded, the file {cause}; {remedy}",
+            f"{got} of {expected} frames decoded, {cause}; {remedy}",
             frames_got=got,
             frames_expected=expected,
         )
@@ -152,7 +159,7 @@ def decode_video(
     -------
     DecodedVideo
         ``pts_seconds`` are ``(pts - start) * time_base``, rounded once, and strictly
-        increase: a frame that does not advance in time is counted, but not stored.
+        increase: a frame that does not advance in time is not stored and counts as lost.
         ``source_frames`` numbers the frames as they came out of the decoder.
 
     Raises
@@ -163,11 +170,14 @@ def decode_video(
     Notes
     -----
     One thread: with PyAV's automatic threading a damaged packet drops the frames in flight
-    without an error. Scaling and conversion to RGB are one pass in swscale. Pixels are
+    without an error. Scaling and conversion to RGB are one pass in swscale, whose tables and
+    one thread last for the whole file: ``frame.reformat`` makes them anew for each frame, at
+    twice the cost, and leaves a pool of threads a frame behind. Pixels are
     taken as square: a sample aspect ratio is not applied.
     """
     import av
     from av.error import FFmpegError
+    from av.video.reformatter import VideoReformatter
 
     try:
         if path.stat().st_size == 0:
@@ -193,6 +203,7 @@ def decode_video(
         )
         start, step = stream.start_time, 1 / float(stream.average_rate or 25)
         errors: list[str] = []
+        scaler = VideoReformatter()
         slot, early = -1, _EARLY * min(1.0, step * (fps_cap or 0.0))  # times are rounded to ticks
         for frame in _frames(container, stream, video.account, errors):
             index = video.account.came_out
@@ -206,6 +217,7 @@ def decode_video(
             else:  # raw streams carry no times
                 time = video.source_times[-1] + step if video.source_times else 0.0
             if video.source_times and time <= video.source_times[-1]:
+                video.account.stalled += 1
                 continue
             video.source_times.append(time)
             if fps_cap is not None:
@@ -213,9 +225,11 @@ def decode_video(
                 if now <= slot:
                     continue
                 slot = now
-            _store(video, frame, short_side=short_side, quality=quality)
+            _store(video, frame, scaler, short_side=short_side, quality=quality)
             video.pts_seconds.append(time)
             video.source_frames.append(index)
+        if container.format.name == "mpegts":  # the one format whose cut leaves no other trace
+            video.account.cut_inside |= _ends_inside_a_ts_packet(path)
     if not video.jpegs:
         account = video.account
         cause = errors[-1] if errors else f"{account.packets} packets, {account.corrupt} damaged"
@@ -278,11 +292,15 @@ def _frames(container: Any, stream: Any, account: FrameAccount, errors: list[str
         yield from stream.codec_context.decode(None)  # what the decoder holds back
     except FFmpegError as error:
         errors.append(_cause(error))
-    if container.format.name == "mpegts":  # the one format whose cut leaves no other trace
-        account.cut_inside |= all(container.size % size for size in _TS_PACKETS)
 
 
-def _store(video: DecodedVideo, frame: Any, *, short_side: int, quality: int) -> None:
+def _ends_inside_a_ts_packet(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = ts_packet_bytes(file.read(2048))
+        return size > 0 and file.seek(0, os.SEEK_END) % size > 0
+
+
+def _store(video: DecodedVideo, frame: Any, scaler: Any, *, short_side: int, quality: int) -> None:
     matrix = _display_matrix(frame)
     sideways = bool(matrix[0, 0] == 0)
     if not video.jpegs:
@@ -293,7 +311,8 @@ def _store(video: DecodedVideo, frame: Any, *, short_side: int, quality: int) ->
         video.size = size[::-1] if sideways else size
         video.rotation_degrees = -int(frame.rotation) % 360
     height, width = video.size[::-1] if sideways else video.size
-    image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    scaled = scaler.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+    image = scaled.to_ndarray()
     video.jpegs.append(encode_jpeg(upright(image, matrix), quality=quality))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.decode.accounting import FrameAccount, is_hidden
+from stages.decode.accounting import FrameAccount, is_hidden, ts_packet_bytes
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,9 @@ from stages.decode.accounting import FrameAccount, is_hidden
         (FrameAccount(header_frames=200, packets=200, came_out=195), 200, True),
         # Damaged frames count as missing.
         (FrameAccount(header_frames=200, packets=200, came_out=200, corrupt=5), 200, True),
+        # So do frames that cannot be put in order of time.
+        (FrameAccount(header_frames=200, packets=200, came_out=200, stalled=5), 200, True),
+        (FrameAccount(header_frames=200, packets=200, came_out=200, stalled=4), 200, False),
         # No count in the header: duration, with tolerance; no duration: packets.
         (FrameAccount(packets=100, came_out=100, duration_seconds=10, end_seconds=4), 250, True),
         (FrameAccount(packets=100, came_out=100, duration_seconds=4.4, end_seconds=4), 100, False),
@@ -66,3 +69,18 @@ def test_expected_and_partial(account: FrameAccount, expected: int, partial: boo
 )
 def test_hidden_packets(codec: str, packet: bytes, hidden: bool) -> None:
     assert is_hidden(codec, packet) is hidden
+
+
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [
+        ((b"\x47" + bytes(187)) * 8, 188),
+        ((bytes(4) + b"\x47" + bytes(187)) * 8, 192),
+        ((b"\x47" + bytes(203)) * 8, 204),
+        (b"\x47" + bytes(100), 188),
+        (b"garbage" + (b"\x47" + bytes(187)) * 8, 0),
+        (b"", 0),
+    ],
+)
+def test_ts_packet_bytes(head: bytes, size: int) -> None:
+    assert ts_packet_bytes(head[:2048]) == size

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stages.decode import decode as decode_module
 from stages.decode.decode import Decode, upright
 from storage_schemas.errors import BadVideo
 from storage_schemas.frames import Frames
@@ -129,6 +130,19 @@ def test_truncated_container(
         broken = cut(path, 0.47)
     with pytest.raises(BadVideo, match=r"frames .*decoded|cannot open"):
         decode(broken)
+
+
+@pytest.mark.parametrize("other", [192, 204])
+def test_transport_stream_cut_at_a_size_that_another_kind_would_have(
+    tmp_path: Path, other: int
+) -> None:
+    path = write(tmp_path / "v.ts", pictures(100))
+    size = path.stat().st_size // 2 // other * other
+    while size % 188 == 0:
+        size += other
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(BadVideo, match="the file ends inside a frame"):
+        decode(path)
 
 
 def test_transport_stream_cut_between_packets_is_a_shorter_stream(tmp_path: Path) -> None:
@@ -317,6 +331,44 @@ def test_times_count_from_the_start_of_the_stream(tmp_path: Path) -> None:
     np.testing.assert_array_equal(video.pts_seconds, [40 * n / 1000 for n in range(10)])
     stream = decode(write(tmp_path / "v.ts", pictures(10)))
     np.testing.assert_array_equal(stream.pts_seconds, [n * 3600 / 90000 for n in range(10)])
+
+
+@pytest.mark.parametrize("how", ["two streams in a row", "each time twice"])
+def test_frames_lost_to_repeated_times_are_not_lost_in_silence(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "v.ts"
+    if how == "two streams in a row":  # as `cat a.ts b.ts` makes them: times start over
+        write(path, pictures(50), codec="mpeg2video")
+        path.write_bytes(2 * path.read_bytes())
+    else:
+        source = write(tmp_path / "v.avi", pictures(100), codec="mjpeg")
+        path = tmp_path / "v.mkv"
+        with av.open(str(source)) as old, av.open(str(path), "w") as new:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            for n, packet in enumerate(p for p in old.demux(video=0) if p.size):
+                packet.pts = packet.dts = n // 2
+                packet.stream = stream
+                new.mux(packet)
+    with pytest.raises(BadVideo, match=r"^50 of 100 frames .* times of 50 frames .*genpts"):
+        decode(path)
+    video = decode(path, partial="keep")
+    assert (len(video), video.probe.status) == (50, "partial")
+    assert (video.probe.frames_decoded, video.probe.frames_expected) == (50, 100)
+
+
+def test_scaling_uses_no_threads_of_its_own(whole: Path) -> None:
+    # swscale would start one a core for each frame, for twice the CPU time.
+    before = len(os.listdir("/proc/self/task"))
+    seen: set[int] = set()
+    encode = decode_module.encode_jpeg
+
+    def counting(image: NDArray[np.uint8], *, quality: int) -> bytes:
+        seen.add(len(os.listdir("/proc/self/task")))
+        return encode(image, quality=quality)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_module, "encode_jpeg", counting)
+        decode(whole, short_side=32)
+    assert max(seen) <= before
 
 
 def test_raw_stream_without_times(tmp_path: Path) -> None:
