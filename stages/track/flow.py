@@ -68,6 +68,7 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, cut_error: float) -> Motion:
     cut_T = np.zeros(len(grey_THW), np.bool_)
     cut_T[0] = True
     dis = _cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)  # of the working resolution: outlines decide the quality of a mask
     for t in range(len(grey_THW) - 1):
         here, there = grey_THW[t], grey_THW[t + 1]
         there_HW2, here_HW2 = dis.calc(here, there, None), dis.calc(there, here, None)

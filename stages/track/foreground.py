@@ -8,36 +8,93 @@ from numpy.typing import NDArray
 
 from stages.track.flow import Motion, warp
 
-_DECAY = 0.85  # what is left of a frame's evidence one frame later
-_EDGE = 0.5  # flow is smooth: an object's outline lies where half of its motion is left
+CERTAIN = 3.0  # more evidence makes nothing surer; parts of a body move at different speeds
+_DECAY = 0.75  # what is left of a frame's evidence one frame later
+_EDGE = 0.6  # flow is smooth: an outline lies where this share of the motion is left
+_HALO = np.ones((13, 13), np.uint8)  # how far an object's motion leaks into its surroundings
+_JOIN = np.ones((5, 5), np.uint8)
 _KERNEL = np.ones((3, 3), np.uint8)
 
 
-def accumulate(
-    motion: Motion, *, min_motion: float, noise_factor: float, min_proof: float
+def own_evidence(
+    residual_HW: NDArray[np.float32],
+    proof_HW: NDArray[np.float32],
+    *,
+    min_motion: float,
+    noise_factor: float,
+    min_proof: float,
 ) -> NDArray[np.float32]:
-    """Evidence of own motion in each frame, carried along the flow to its neighbours.
+    """Evidence (H, W) of own motion in one frame: 1 is enough, `CERTAIN` the most.
 
     Parameters
     ----------
-    motion : Motion
+    residual_HW, proof_HW : ndarray of shape (H, W), float32
+        See `Motion`.
     min_motion : float
         Least residual motion that counts, in pixels a frame.
     noise_factor : float
         A residual counts if it is this many robust deviations above the frame's median.
     min_proof : float
-        Grey levels, see `proven`.
+        Grey levels that the proof must reach.
+
+    Notes
+    -----
+    The flow of a wall or a sky is a guess, and an object drags its surroundings along. So
+    a pixel whose picture the camera's motion explains better counts for nothing, as does
+    one that moves less than the object beside it, or that lies neither near nor inside an
+    outline of proven pixels. And a tenth of a region must be proven: noise is not.
+    """
+    median = float(np.median(residual_HW))
+    deviation = 1.4826 * float(np.median(np.abs(residual_HW - median)))
+    threshold = max(min_motion, median + noise_factor * deviation)
+    moves = (residual_HW > threshold) & (proof_HW > -min_proof / 2)
+    moves &= residual_HW > _EDGE * cv2.dilate(residual_HW, _HALO)
+    moves &= _filled(cv2.dilate((moves & (proof_HW > min_proof)).astype(np.uint8), _HALO))
+    solid = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, _KERNEL, iterations=2)
+    solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, _KERNEL)
+    count, labels = cv2.connectedComponents(solid)
+    area = np.bincount(labels.ravel(), minlength=count)
+    shown = np.bincount(labels.ravel(), (proof_HW > min_proof).ravel(), minlength=count)
+    keep = shown >= 0.1 * area
+    keep[0] = False
+    strength = np.clip(residual_HW / np.float32(threshold), 1, CERTAIN)
+    return np.where(keep[labels], strength, np.float32(0))
+
+
+def _filled(mask_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The mask with its holes."""
+    outside = cv2.copyMakeBorder(mask_HW, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    return np.asarray(outside[1:-1, 1:-1] != 2)
+
+
+def accumulate(
+    motion: Motion, *, min_motion: float, noise_factor: float, min_proof: float
+) -> NDArray[np.float32]:
+    """Evidence of own motion, carried along the flow to the neighbouring frames.
+
+    Parameters
+    ----------
+    motion : Motion
+    min_motion, noise_factor, min_proof : float
+        See `own_evidence`.
 
     Returns
     -------
     ndarray of shape (T, H, W), float32
-        Residual motion over its threshold, fading forward and backward in time: an object
-        that rests for some frames, or whose inside looks still, stays whole.
+        Mean of what past and future say, fading with distance: an object that rests for
+        some frames between two moves, or is seen in part, stays whole.
     """
     own = np.stack(
         [
-            proven(evidence(r, min_motion=min_motion, noise_factor=noise_factor), p, min_proof)
-            for r, p in zip(motion.residual_THW, motion.proof_THW, strict=True)
+            own_evidence(
+                residual,
+                proof,
+                min_motion=min_motion,
+                noise_factor=noise_factor,
+                min_proof=min_proof,
+            )
+            for residual, proof in zip(motion.residual_THW, motion.proof_THW, strict=True)
         ]
     )
     past, future = own.copy(), own.copy()
@@ -52,54 +109,26 @@ def accumulate(
     return np.asarray((past + future) / 2, np.float32)
 
 
-def evidence(
-    residual_HW: NDArray[np.float32], *, min_motion: float, noise_factor: float
-) -> NDArray[np.float32]:
-    """Residual motion of a frame over its threshold: above 1 counts."""
-    median = float(np.median(residual_HW))
-    deviation = 1.4826 * float(np.median(np.abs(residual_HW - median)))
-    return residual_HW / np.float32(max(min_motion, median + noise_factor * deviation))
-
-
-def proven(
-    evidence_HW: NDArray[np.float32], proof_HW: NDArray[np.float32], min_proof: float
-) -> NDArray[np.float32]:
-    """Evidence of the regions whose motion shows in the picture; zero elsewhere.
-
-    The flow of a wall or a sky is a guess. A region that moves is betrayed by its outline
-    or texture: a tenth of its pixels must be explained better, by `min_proof` grey levels,
-    by their own motion than by the camera's. The rest of it may be smooth.
-    """
-    count, labels = cv2.connectedComponents((evidence_HW > 1).astype(np.uint8))
-    area = np.bincount(labels.ravel(), minlength=count)
-    shown = np.bincount(labels.ravel(), (proof_HW > min_proof).ravel(), minlength=count)
-    keep = shown >= 0.1 * area
-    keep[0] = False
-    return np.where(keep[labels], evidence_HW, np.float32(0))
-
-
 def moving_regions(evidence_HW: NDArray[np.float32], *, min_area: float) -> list[NDArray[np.bool_]]:
-    """Masks of the connected regions of a frame that move on their own, largest first.
+    """Masks of the regions of a frame that move on their own, largest first.
 
     Parameters
     ----------
     evidence_HW : ndarray of shape (H, W), float32
-        From `accumulate`; above 1 counts.
+        From `accumulate`; 1 is enough.
     min_area : float
         Least area as a fraction of the frame.
+
+    Notes
+    -----
+    Parts with little between them, such as the limbs of a body, are one region.
     """
-    loose = cv2.morphologyEx((evidence_HW > 1).astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
-    found = []
-    for blob in _components(loose, min_area):
-        level = _EDGE * float(np.percentile(evidence_HW[blob], 80))
-        tight = (blob & (evidence_HW > level)).astype(np.uint8)
-        tight = cv2.morphologyEx(tight, cv2.MORPH_CLOSE, _KERNEL, iterations=2)
-        tight = cv2.morphologyEx(tight, cv2.MORPH_OPEN, _KERNEL)
-        found += _components(tight, min_area)
-    return sorted(found, key=lambda mask: -int(mask.sum()))
-
-
-def _components(mask_HW: NDArray[np.uint8], min_area: float) -> list[NDArray[np.bool_]]:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask_HW, connectivity=8)
-    least = min_area * mask_HW.size
-    return [labels == i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= least]
+    solid = cv2.morphologyEx((evidence_HW >= 1).astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
+    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _KERNEL)
+    joined = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN, iterations=3)
+    count, labels = cv2.connectedComponents(joined)
+    labels[solid == 0] = 0
+    areas = np.bincount(labels.ravel(), minlength=count)
+    areas[0] = 0
+    least = max(1, min_area * labels.size)
+    return [labels == i for i in np.argsort(-areas, kind="stable") if areas[i] >= least]

@@ -15,10 +15,34 @@ from storage_schemas.frames import Frames
 
 
 class Track(VideoStage, name="track", version=1):
-    """Parameters of tracking; lengths in pixels are at the working resolution.
+    """Find the moving objects of a video.
 
     Motion that differs from the camera's makes foreground, foreground of neighbouring
     frames is linked into tubes. A still video has none, which is a valid answer.
+
+    Parameters
+    ----------
+    working_side : int
+        Short side that frames are shrunk to; lengths in pixels refer to it.
+    min_motion : float
+        Least motion beside the camera's, in pixels a frame.
+    noise_factor : float
+        Least motion in robust deviations above the frame's median.
+    min_proof : float
+        Grey levels by which its own motion must explain an object's outline or texture
+        better than the camera's does.
+    min_area : float
+        Least area of an object as a fraction of the frame.
+    min_iou : float
+        Least overlap of two masks of one object, after flow has moved one to the other.
+    max_gap, min_length : int
+        Frames that an object may go unseen, and that it must last.
+    min_score : float
+        Least mean evidence of a tube, 0..1.
+    max_tubes : int
+        Best tubes to keep, by score times length.
+    cut_error : float
+        Mean absolute grey difference after warping that means a scene cut.
     """
 
     working_side: int = Field(128, ge=32)
@@ -27,8 +51,9 @@ class Track(VideoStage, name="track", version=1):
     min_proof: float = Field(2.0, ge=0)
     min_area: float = Field(0.004, gt=0, lt=1)
     min_iou: float = Field(0.2, ge=0, le=1)
-    max_gap: int = Field(5, ge=0)
+    max_gap: int = Field(10, ge=0)
     min_length: int = Field(8, ge=2)
+    min_score: float = Field(0.4, ge=0, le=1)
     max_tubes: int = Field(8, ge=1)
     cut_error: float = Field(25.0, gt=0)
 
@@ -99,6 +124,7 @@ def find_tubes(frames: Frames, parameters: Track) -> Boxes:
         min_iou=parameters.min_iou,
         max_gap=parameters.max_gap,
         min_length=parameters.min_length,
+        min_score=parameters.min_score,
         max_tubes=parameters.max_tubes,
     )
     rows = sorted((t, k) for k, tube in enumerate(tubes) for t in tube.masks)
