@@ -46,7 +46,9 @@ def recipe() -> Sequence[Step]:
         MakeShard(backend="hdf5", short_side=128).of(frames=frames),
     ]
 
-    shapes = Generated().of(dataset=MotionShapes().of(), step_name="shapes")
+    shapes = Generated().of(
+        dataset=MotionShapes(train_per_class=16, test_per_class=8).of(), step_name="shapes"
+    )
     labels = labels_of(shapes)
     shards = MakeShard().of(
         frames=Decode().of(videos=shapes, step_name="shapes_decode"), step_name="shapes_shard"
@@ -55,7 +57,7 @@ def recipe() -> Sequence[Step]:
         method=CtP(num_frames=FRAMES, strides=(1, 2), hidden=128, initial_std=0.02),
         encoder=EncoderSpec(width=16),
         optimisation=Optimisation(
-            epochs=40, batch_size=16, learning_rate=0.05, milestones=(30, 36), weight_decay=1e-4
+            epochs=80, batch_size=16, learning_rate=0.05, milestones=(60, 72), weight_decay=1e-4
         ),
     ).of(
         shards=shards,
