@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from pipeline.source import Source
 from pipeline.stage import VideoStage
 from pipeline.store import Store, describe_files, raise_if_full
 from storage_schemas import errors
-from storage_schemas.errors import StageFailed, TubeletError
+from storage_schemas.errors import Interrupted, StageFailed, TubeletError
 from storage_schemas.labels import Labels
 from storage_schemas.manifest import Manifest, QuarantineRow
 from storage_schemas.videos import VideoFile
@@ -110,8 +111,11 @@ def execute(
     *,
     force: bool = False,
     on_event: Callable[[Event], None] = _ignore,
+    stop: threading.Event | None = None,
 ) -> tuple[Status, Manifest]:
     """Make sure that the store holds the node's artifact; inputs must be there already.
+
+    Setting `stop`, from another thread, ends the child and raises `Interrupted`.
 
     Returns
     -------
@@ -137,7 +141,7 @@ def execute(
             if node.literal is not None:
                 manifest = _write_literal(node, staging)
             else:
-                manifest = _compute(node, store, staging, options, lock.descriptor, on_event)
+                manifest = _compute(node, store, staging, options, lock.descriptor, on_event, stop)
             store.commit(node.key, staging / "data", manifest)
             on_event(Event("ended", node, status="computed"))
             return "computed", manifest
@@ -173,6 +177,7 @@ def _compute(
     options: Options,
     lock: int,
     on_event: Callable[[Event], None],
+    stop: threading.Event | None,
 ) -> Manifest:
     items = _items(node, store)
     watch = _Watch()
@@ -196,7 +201,7 @@ def _compute(
     on_event(Event("started", node, total=len(items)))
     while True:
         watch.current = watch.abort = watch.end = None
-        cause = _run_child(node, staging, options, lock, reader, watch, on_event)
+        cause = _run_child(node, staging, options, lock, reader, watch, on_event, stop)
         if watch.end is not None:
             break
         if watch.abort is not None:
@@ -246,6 +251,7 @@ def _run_child(
     reader: JournalReader,
     watch: _Watch,
     on_event: Callable[[Event], None],
+    stop: threading.Event | None,
 ) -> str:
     """Run the child to its end; returns how it ended, in words."""
     threads = str(options.threads)
@@ -272,6 +278,8 @@ def _run_child(
     try:
         while child.poll() is None:
             time.sleep(_POLL_SECONDS)
+            if stop is not None and stop.is_set():
+                raise Interrupted("interrupted; run the same command again to resume")
             if _follow(reader, watch, lambda event: _tell(node, event, on_event)):
                 heard = time.monotonic()
             elif per_video and time.monotonic() - heard > options.item_timeout_seconds:

@@ -6,6 +6,7 @@ notebooks and ``tubelet run --no-prefect``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -64,10 +65,11 @@ def run_plan(
             result.status[entry.node.key] = "cached"
             result.manifests[entry.node.key] = store.read_manifest(entry.node.key)
     running: dict[Future[tuple[Status, Manifest]], Entry] = {}
+    stop = threading.Event()
     with ThreadPoolExecutor(options.workers, thread_name_prefix="tubelet") as pool:
         try:
             while waiting or running:
-                _submit_ready(waiting, running, result, pool, store, options, on_event)
+                _submit_ready(waiting, running, result, pool, store, options, on_event, stop)
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     key = running.pop(future).node.key
@@ -76,6 +78,7 @@ def run_plan(
                     except TubeletError as error:
                         result.status[key], result.errors[key] = "failed", error
         except BaseException:
+            stop.set()  # Ctrl-C: the threads end their children before the pool is left
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return result
@@ -89,6 +92,7 @@ def _submit_ready(
     store: Store,
     options: Options,
     on_event: Callable[[Event], None],
+    stop: threading.Event,
 ) -> None:
     for key, entry in list(waiting.items()):
         upstream = [k for keys in entry.node.input_keys().values() for k in keys]
@@ -99,7 +103,7 @@ def _submit_ready(
         elif all(k not in waiting and k not in _keys(running) for k in upstream):
             forced = entry.reason == "forced"
             future = pool.submit(
-                execute, entry.node, store, options, force=forced, on_event=on_event
+                execute, entry.node, store, options, force=forced, on_event=on_event, stop=stop
             )
             running[future] = entry
             del waiting[key]

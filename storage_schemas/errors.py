@@ -117,5 +117,9 @@ class StageFailed(TubeletError):
     """A stage ended without an artifact."""
 
 
+class Interrupted(StageFailed):
+    """The run was asked to stop; what is done is kept."""
+
+
 class TooManyFailures(TubeletError):
     """The quarantined share of a run passed ``max_failed_fraction``."""

@@ -45,38 +45,27 @@ def run_flow(
     The flow's state carries the message of the first error, as the command line does.
     """
     result = Result(plan)
+    stop = threading.Event()
     slots = threading.Semaphore(options.workers)
     runner: Any = ThreadPoolTaskRunner(max_workers=_THREADS)
 
     @task(cache_policy=NO_CACHE, persist_result=False, retries=0)
     def node(waiting: _Opaque) -> Any:
-        return _run_node(waiting, store, options, slots, result, on_event)
+        return _run_node(waiting, store, options, slots, result, on_event, stop)
 
     @flow(
         name="tubelet",
-        flow_run_name=f"{recipe} {' '.join(settings)}".strip(),
+        flow_run_name=_escape(f"{recipe} {' '.join(settings)}".strip()),
         task_runner=runner,
         persist_result=False,
         validate_parameters=False,
     )
     def tubelet(recipe: str, settings: list[str], store: str) -> Any:
-        futures: dict[str, PrefectFuture[Any]] = {}
-        for entry in plan.entries:
-            named: Any = node.with_options(
-                name=entry.node.step, task_run_name=_escape(entry.node.label)
-            )
-            upstream = [
-                futures[key]
-                for keys in entry.node.input_keys().values()
-                for key in keys
-                if key in futures
-            ]
-            futures[entry.node.key] = named.submit(_Opaque(entry), wait_for=upstream)
-        for entry in plan.entries:
-            futures[entry.node.key].wait()
-            if entry.node.key not in result.status:  # Prefect never started it
-                result.status[entry.node.key] = "blocked"
-                on_event(Event("ended", entry.node, status="blocked"))
+        try:
+            _walk(node, plan, result, on_event)
+        except BaseException:
+            stop.set()  # Ctrl-C: the children must end before Prefect waits for its threads
+            raise
         _publish_summary(recipe, result)
         try:
             result.check(options.max_failed_fraction)
@@ -86,6 +75,25 @@ def run_flow(
 
     tubelet(recipe=recipe, settings=settings, store=str(store.root), return_state=True)
     return result
+
+
+def _walk(node: Any, plan: Plan, result: Result, on_event: Callable[[Event], None]) -> None:
+    """Submit a task for each entry, inputs first, and wait for all of them."""
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for entry in plan.entries:
+        named = node.with_options(name=entry.node.step, task_run_name=_escape(entry.node.label))
+        upstream = [
+            futures[key]
+            for keys in entry.node.input_keys().values()
+            for key in keys
+            if key in futures
+        ]
+        futures[entry.node.key] = named.submit(_Opaque(entry), wait_for=upstream)
+    for entry in plan.entries:
+        futures[entry.node.key].wait()
+        if entry.node.key not in result.status:  # Prefect never started it
+            result.status[entry.node.key] = "blocked"
+            on_event(Event("ended", entry.node, status="blocked"))
 
 
 class _Opaque:
@@ -105,6 +113,7 @@ def _run_node(
     slots: threading.Semaphore,
     result: Result,
     on_event: Callable[[Event], None],
+    stop: threading.Event,
 ) -> Any:
     entry: Entry = opaque.entry
     key = entry.node.key
@@ -119,6 +128,7 @@ def _run_node(
                     options,
                     force=entry.reason == "forced",
                     on_event=on_event,
+                    stop=stop,
                 )
     except TubeletError as error:
         result.status[key], result.errors[key] = "failed", error

@@ -341,6 +341,22 @@ def test_children_die_with_the_run(tmp_path: Path, log: Path) -> None:
     pytest.fail(f"children {children} outlived the run")
 
 
+def test_ctrl_c_ends_the_children(tmp_path: Path, log: Path) -> None:
+    folder = write_files(tmp_path / "videos", "a.mp4", "hang.mp4")
+    code = RUN.format(tests=str(Path(__file__).parent))
+    command = [sys.executable, "-c", code, str(tmp_path / "store"), str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if "probe a.mp4" in read_log(log):
+            break
+        time.sleep(0.05)
+    children = _children(process.pid)
+    assert children
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) != 0
+    assert not any(_alive(child) for child in children)
+
+
 def _alive(pid: int) -> bool:
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

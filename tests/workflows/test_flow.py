@@ -33,7 +33,7 @@ def open_graph(store: Store, folder: Path, **count: Any) -> Graph:
     return expand(targets, ledger=ledger, digests=Digests(store.root / "digests.sqlite"))
 
 
-def run(store: Store, graph: Graph, name: str, **options: Any) -> Result:
+def run(store: Store, graph: Graph, name: str, *settings: str, **options: Any) -> Result:
     from workflows.flow import run_flow
 
     return run_flow(
@@ -41,7 +41,7 @@ def run(store: Store, graph: Graph, name: str, **options: Any) -> Result:
         store,
         Options(workers=2, **options),
         recipe=name,
-        settings=[],
+        settings=list(settings),
         on_event=lambda event: None,
     )
 
@@ -113,3 +113,10 @@ def test_what_rests_on_a_failure_is_blocked(store: Store, folder: Path) -> None:
     (folder / "full.mp4").write_text("full")
     result = run(store, open_graph(store, folder), "blocked")
     assert sorted(result.status.values()) == ["blocked"] * 2 + ["computed"] * 4 + ["failed"]
+
+
+def test_braces_in_settings_do_not_break_the_name(store: Store, folder: Path) -> None:
+    setting = 'x.y={"name": "z"}'
+    run(store, open_graph(store, folder), "braces", setting).check(0)
+    flow_run, _, _ = read(f"braces {setting}")
+    assert flow_run.state.type.value == "COMPLETED"

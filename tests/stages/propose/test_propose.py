@@ -43,7 +43,10 @@ def test_random_box_statistics() -> None:
     assert abs(np.corrcoef(x1, y1)[0, 1]) < 0.02
 
 
-@pytest.mark.parametrize("stage", [Slic(), Felzenszwalb(scales=(60,)), RandomBoxes()], ids=lambda s: s.name)
+STAGES = [Slic(), Felzenszwalb(scales=(60,)), RandomBoxes()]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
 def test_stages(stage: VideoStage, make_frames: Any) -> None:
     frames = make_frames(num_frames=17, size=(60, 80))
     boxes = stage.process(frames=frames)  # type: ignore[attr-defined]
