@@ -10,10 +10,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from stages.sources.motion_shapes import write_video
 
 CLIPS = Path(__file__).parents[2] / "assets" / "clips"
 BIN = str(Path(sys.executable).parent)
+
+
+def noise_video(num_frames: int, size: tuple[int, int]) -> Any:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 255, (num_frames, *size, 3), dtype=np.uint8)
 
 
 def tubelet(*arguments: object, fails: bool = False) -> str:
@@ -37,6 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     shutil.copy(CLIPS / "dog.mp4", folder / "a dog (1) #&é.mp4")
     shutil.copy(CLIPS / "plant.mp4", folder / "sub" / "plant.mp4")
     shutil.copy(CLIPS / "plant.mp4", folder / "sub" / "plant copy.mp4")
+    write_video(folder / "sub" / "one frame.mp4", noise_video(1, (48, 66)), fps=25)
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "text.mkv").write_text("this is no video")
     (folder / "readme.txt").write_text("ignored")
@@ -104,7 +113,7 @@ def test_too_many_failures_fail_at_the_end_with_the_list(world: tuple[Path, Path
         "run", "preprocess", "--no-prefect", "--store", store, "--set", f"folder.path={folder}",
         "--max-failed-fraction", "0.1", fails=True,
     )  # fmt: skip
-    assert "2 of 4 videos are quarantined, more than max_failed_fraction 0.1" in out
+    assert "2 of 5 videos are quarantined, more than max_failed_fraction 0.1" in out
     assert "empty.mp4: decode:" in out
 
 
