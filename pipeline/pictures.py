@@ -28,43 +28,49 @@ def palette(index: int) -> tuple[int, int, int]:
 
 def strip(frames: Sequence[Image], *, height: int = 120) -> Image:
     """Frames side by side, scaled to one height."""
-    return _row([_scaled(frame, height) for frame in frames])
+    return _row([_scaled(frame, height) for frame in frames], _GAP)
 
 
-def _row(images: Sequence[Image]) -> Image:
-    height = max(len(image) for image in images)
-    width = sum(image.shape[1] for image in images) + _GAP * (len(images) - 1)
-    out = np.full((height, width, 3), _PAPER, np.uint8)
-    x = 0
-    for image in images:
-        out[: len(image), x : x + image.shape[1]] = image
-        x += image.shape[1] + _GAP
-    return out
-
-
-def stack(images: Sequence[Image]) -> Image:
-    """Images below each other, at the left."""
+def stack(images: Sequence[Image], *, gap: int = _GAP) -> Image:
+    """Images below each other, at the left; narrow ones are padded."""
     width = max(image.shape[1] for image in images)
-    height = sum(len(image) for image in images) + _GAP * (len(images) - 1)
+    height = sum(len(image) for image in images) + gap * (len(images) - 1)
     out = np.full((height, width, 3), _PAPER, np.uint8)
     y = 0
     for image in images:
         out[y : y + len(image), : image.shape[1]] = image
-        y += len(image) + _GAP
+        y += len(image) + gap
     return out
 
 
-def grid(images: Sequence[Image], *, columns: int) -> Image:
-    """Images in rows of `columns`."""
-    return stack([_row(images[i : i + columns]) for i in range(0, len(images), columns)])
+def grid(images: Sequence[Image], *, columns: int, gap: int = _GAP) -> Image:
+    """Images in rows of `columns`, each cell as large as the largest image."""
+    height = max(len(image) for image in images)
+    width = max(image.shape[1] for image in images)
+    cells = [_padded(image, height, width) for image in images]
+    rows = [_row(cells[i : i + columns], gap) for i in range(0, len(cells), columns)]
+    return stack(rows, gap=gap)
+
+
+def _row(images: Sequence[Image], gap: int) -> Image:
+    upright = [image.transpose(1, 0, 2) for image in images]
+    return np.ascontiguousarray(stack(upright, gap=gap).transpose(1, 0, 2))
+
+
+def _padded(image: Image, height: int, width: int) -> Image:
+    out = np.full((height, width, 3), _PAPER, np.uint8)
+    out[: len(image), : image.shape[1]] = image
+    return out
 
 
 def _scaled(image: Image, height: int) -> Image:
+    return _resized(image, height, max(1, round(image.shape[1] * height / len(image))))
+
+
+def _resized(image: Image, height: int, width: int) -> Image:
     import cv2
 
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    shrinks = height < image.shape[0]
-    mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    mode = cv2.INTER_AREA if height < len(image) else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=mode), np.uint8)
 
 
@@ -164,12 +170,22 @@ def _write(image: Image, text: str, place: tuple[int, int], colour: tuple[int, i
 
 
 def encode_under(image: Image, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """JPEG of at most `max_bytes`: lower quality first, then smaller."""
+    """JPEG of at most `max_bytes`: lower quality first, then smaller.
+
+    Raises
+    ------
+    ValueError
+        If `max_bytes` is less than the headers of a JPEG need, about 700.
+    """
     from storage_schemas.jpeg import encode_jpeg
 
+    smallest = len(encode_jpeg(image[:1, :1], quality=60))
+    if max_bytes < smallest:
+        raise ValueError(f"no JPEG fits in {max_bytes} bytes; allow at least {smallest}")
     while True:
         for quality in (90, 80, 70, 60):
             data = encode_jpeg(image, quality=quality)
             if len(data) <= max_bytes:
                 return data
-        image = _scaled(image, max(1, round(image.shape[0] * 0.75)))
+        height, width = (max(1, side * 3 // 4) for side in image.shape[:2])
+        image = _resized(image, height, width)

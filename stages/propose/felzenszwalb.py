@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.stage import VideoStage
 from stages.propose.regions import segment_boxes
@@ -15,6 +15,7 @@ from stages.propose.segment_stage import (
     MaxSide,
     MinSide,
     RegionBoxes,
+    check_order,
     draw,
     propose,
 )
@@ -25,18 +26,33 @@ _SCALE_OFFSET = 10_000  # keeps the region numbers of the scales apart
 
 
 class Felzenszwalb(VideoStage, name="felzenszwalb", version=1):
-    """Parameters of ConST-CL's FH proposals (constcl.md section 2.3).
+    """ConST-CL's FH proposals (constcl.md section 2.3).
 
-    ``scales`` are scale and smallest cluster size of the runs; FH has no number of
-    segments, so the ``max_segments`` largest of each run are looked at.
+    Parameters
+    ----------
+    scales : tuple of int
+        Scale of each run, and its smallest segment in pixels.
+    max_segments : int
+        Largest segments of each run that are looked at: FH takes no number of segments.
+    sigma : float
+        Blur before segmentation, pixels.
+    frame_stride : int
+        Look at every n-th stored frame.
+    min_side, max_side : float
+        Bounds of a box's sides as fractions of the frame's.
     """
 
-    scales: tuple[int, ...] = (500, 1000)
+    scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (500, 1000)
     max_segments: int = Field(16, ge=1)
     sigma: float = Field(0.8, ge=0)
     frame_stride: int = FrameStride
     min_side: float = MinSide
     max_side: float = MaxSide
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_order(self.min_side, self.max_side, "min_side and max_side")
+        return self
 
     def process(self, *, frames: Frames) -> Boxes:
         """Proposals of every ``frame_stride``-th frame."""
@@ -49,12 +65,17 @@ class Felzenszwalb(VideoStage, name="felzenszwalb", version=1):
         )
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with their proposals."""
-        return draw(output, inputs["frames"])
+        """Four frames with their proposals and the segments of the first scale."""
+        first = self.scales[0]
+        return draw(
+            output,
+            inputs["frames"],
+            segment=lambda frame: segments(frame, scale=first, sigma=self.sigma),
+        )
 
 
-def segment_proposals(frame_HWC: NDArray[np.uint8], parameters: Felzenszwalb) -> RegionBoxes:
-    """Boxes of the segments of one RGB frame (H, W, 3), uint8, all scales together.
+def segments(frame_HWC: NDArray[np.uint8], *, scale: int, sigma: float) -> NDArray[np.integer]:
+    """Label map (H, W) of one RGB frame (H, W, 3), uint8.
 
     References
     ----------
@@ -62,13 +83,20 @@ def segment_proposals(frame_HWC: NDArray[np.uint8], parameters: Felzenszwalb) ->
     """
     from skimage.segmentation import felzenszwalb
 
+    return np.asarray(
+        felzenszwalb(frame_HWC, scale=scale, sigma=sigma, min_size=scale, channel_axis=-1)
+    )
+
+
+def segment_proposals(frame_HWC: NDArray[np.uint8], parameters: Felzenszwalb) -> RegionBoxes:
+    """Boxes of the segments of one RGB frame (H, W, 3), uint8, all scales together.
+
+    The region number is the segment's plus 10 000 for each run before it.
+    """
     found = []
     for run, scale in enumerate(parameters.scales):
-        labels_HW = felzenszwalb(
-            frame_HWC, scale=scale, sigma=parameters.sigma, min_size=scale, channel_axis=-1
-        )
         regions, boxes = segment_boxes(
-            labels_HW,
+            segments(frame_HWC, scale=scale, sigma=parameters.sigma),
             min_side=parameters.min_side,
             max_side=parameters.max_side,
             largest=parameters.max_segments,

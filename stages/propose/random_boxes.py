@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.stage import VideoStage
-from stages.propose.segment_stage import FrameStride, draw, propose
+from stages.propose.segment_stage import FrameStride, check_order, draw, propose
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
 
 class RandomBoxes(VideoStage, name="random_boxes", version=1):
-    """Parameters of the draw (constcl.md section 2.3); seeded by (seed, video id)."""
+    """Draw ConST-CL's random boxes (constcl.md section 2.3).
+
+    Parameters
+    ----------
+    num_boxes : int
+        Boxes of a frame.
+    min_width, max_width : float
+        Bounds of a box's width as a fraction of the frame's.
+    min_aspect, max_aspect : float
+        Bounds of height over width, both as fractions of the frame's sides.
+    frame_stride : int
+        Draw for every n-th stored frame.
+    seed : int
+        The draw depends on it and on the video's id.
+    """
 
     num_boxes: int = Field(8, ge=1)
     min_width: float = Field(0.1, gt=0, lt=1)
@@ -25,6 +39,12 @@ class RandomBoxes(VideoStage, name="random_boxes", version=1):
     max_aspect: float = Field(2.0, gt=0)
     frame_stride: int = FrameStride
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_order(self.min_width, self.max_width, "min_width and max_width")
+        check_order(self.min_aspect, self.max_aspect, "min_aspect and max_aspect")
+        return self
 
     def process(self, *, frames: Frames) -> Boxes:
         """Boxes of every ``frame_stride``-th frame; no pixel is looked at."""
@@ -50,7 +70,8 @@ def sample_boxes(rng: np.random.Generator, parameters: RandomBoxes) -> NDArray[n
     Notes
     -----
     The width is drawn, the height is width x aspect; both are cut at 0.999, so that boxes
-    at the border leave the bounds, as in the released code.
+    at the border leave the bounds, as in the released code. That code also gives its four
+    draws one seed, which puts all boxes on the diagonal; here they are independent.
     """
     count = parameters.num_boxes
     low = rng.uniform(0, 1, size=(count, 2))

@@ -30,17 +30,18 @@ def segment_boxes(
     ----------
     Yuan et al., *ConST-CL*, CVPR 2022, supplement: sides within [0.05, 0.7].
     """
+    from scipy.ndimage import find_objects
+
     height, width = labels_HW.shape
-    numbers, flat, areas = np.unique(labels_HW.ravel(), return_inverse=True, return_counts=True)
-    ys, xs = np.divmod(np.arange(flat.size), width)
-    low = np.full((len(numbers), 2), max(height, width))
-    high = np.zeros((len(numbers), 2), int)
-    for axis, places in enumerate((xs, ys)):
-        np.minimum.at(low[:, axis], flat, places)
-        np.maximum.at(high[:, axis], flat, places + 1)
-    order = np.argsort(-areas, kind="stable")[:largest]
-    order.sort()
-    sides = (high - low)[order] / np.array([width, height])
-    keep = order[((sides >= min_side) & (sides <= max_side)).all(axis=1)]
-    xyxy = np.concatenate([low[keep], high[keep]], axis=1).astype(np.float32)
-    return numbers[keep].astype(np.int32), xyxy
+    areas = np.bincount(labels_HW.ravel())
+    chosen = np.sort(np.argsort(-areas, kind="stable")[:largest])
+    slices = find_objects(labels_HW + 1)  # its label 0 is no object
+    regions = np.asarray([i for i in chosen if areas[i]], np.int32)
+    corners = [
+        (slices[i][1].start, slices[i][0].start, slices[i][1].stop, slices[i][0].stop)
+        for i in regions
+    ]
+    xyxy = np.asarray(corners, np.float32).reshape(-1, 4)
+    sides = (xyxy[:, 2:] - xyxy[:, :2]) / np.array([width, height])
+    keep = ((sides >= min_side) & (sides <= max_side)).all(axis=1)
+    return regions[keep], xyxy[keep]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.stage import VideoStage
 from stages.propose.regions import segment_boxes
@@ -15,6 +15,7 @@ from stages.propose.segment_stage import (
     MaxSide,
     MinSide,
     RegionBoxes,
+    check_order,
     draw,
     propose,
 )
@@ -23,7 +24,21 @@ from storage_schemas.frames import Frames
 
 
 class Slic(VideoStage, name="slic", version=1):
-    """Parameters of ConST-CL's SLIC proposals (constcl.md section 2.3)."""
+    """ConST-CL's SLIC proposals (constcl.md section 2.3).
+
+    Parameters
+    ----------
+    num_segments : int
+        Superpixels to aim at; SLIC gives about as many.
+    compactness : float
+        Weight of nearness against likeness of colour.
+    sigma : float
+        Blur before segmentation, pixels.
+    frame_stride : int
+        Look at every n-th stored frame.
+    min_side, max_side : float
+        Bounds of a box's sides as fractions of the frame's.
+    """
 
     num_segments: int = Field(16, ge=2)
     compactness: float = Field(10.0, gt=0)
@@ -31,6 +46,11 @@ class Slic(VideoStage, name="slic", version=1):
     frame_stride: int = FrameStride
     min_side: float = MinSide
     max_side: float = MaxSide
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_order(self.min_side, self.max_side, "min_side and max_side")
+        return self
 
     def process(self, *, frames: Frames) -> Boxes:
         """Proposals of every ``frame_stride``-th frame."""
@@ -43,12 +63,12 @@ class Slic(VideoStage, name="slic", version=1):
         )
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with their proposals."""
-        return draw(output, inputs["frames"])
+        """Four frames with their superpixels and proposals."""
+        return draw(output, inputs["frames"], segment=lambda frame: superpixels(frame, self))
 
 
-def superpixel_boxes(frame_HWC: NDArray[np.uint8], parameters: Slic) -> RegionBoxes:
-    """Boxes of the superpixels of one RGB frame (H, W, 3), uint8.
+def superpixels(frame_HWC: NDArray[np.uint8], parameters: Slic) -> NDArray[np.integer]:
+    """Label map (H, W) of one RGB frame (H, W, 3), uint8.
 
     References
     ----------
@@ -56,12 +76,22 @@ def superpixel_boxes(frame_HWC: NDArray[np.uint8], parameters: Slic) -> RegionBo
     """
     from skimage.segmentation import slic
 
-    labels_HW = slic(
-        frame_HWC,
-        n_segments=parameters.num_segments,
-        compactness=parameters.compactness,
-        sigma=parameters.sigma,
-        start_label=0,
-        channel_axis=-1,
+    return np.asarray(
+        slic(
+            frame_HWC,
+            n_segments=parameters.num_segments,
+            compactness=parameters.compactness,
+            sigma=parameters.sigma,
+            start_label=0,
+            channel_axis=-1,
+        )
     )
-    return segment_boxes(labels_HW, min_side=parameters.min_side, max_side=parameters.max_side)
+
+
+def superpixel_boxes(frame_HWC: NDArray[np.uint8], parameters: Slic) -> RegionBoxes:
+    """Boxes of the superpixels of one RGB frame (H, W, 3), uint8."""
+    return segment_boxes(
+        superpixels(frame_HWC, parameters),
+        min_side=parameters.min_side,
+        max_side=parameters.max_side,
+    )

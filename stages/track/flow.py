@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 _cv2: Any = cv2  # its stubs lack DIS
 _GRID = 8  # pixels between the flow vectors that the camera's motion is fitted to
 _RANSAC_PIXELS = 0.5
+_CELLS, _CELL_GAIN = 4, 0.5  # see `own_motion`; grey levels
+_DETAIL = 15  # pixels: what is wider is light and shade
 _WINDOW = 5  # pixels over which the proof of a motion is averaged
 
 
@@ -42,15 +44,16 @@ class Motion:
         return f"Motion{self.residual_THW.shape}"
 
 
-def measure_motion(grey_THW: NDArray[np.uint8], *, cut_error: float) -> Motion:
+def measure_motion(grey_THW: NDArray[np.uint8], *, min_match: float) -> Motion:
     """Dense flow in both directions, minus the camera's.
 
     Parameters
     ----------
     grey_THW : ndarray of shape (T, H, W), uint8
         At least two frames.
-    cut_error : float
-        Mean absolute grey difference after warping that means a cut.
+    min_match : float
+        Correlation of two frames, after flow has moved one onto the other, below which
+        they belong to two scenes.
 
     Notes
     -----
@@ -72,11 +75,7 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, cut_error: float) -> Motion:
     for t in range(len(grey_THW) - 1):
         here, there = grey_THW[t], grey_THW[t + 1]
         there_HW2, here_HW2 = dis.calc(here, there, None), dis.calc(there, here, None)
-        # A scene that starts from black, or a flash, has one direction that explains all.
-        cut_T[t + 1] = (
-            max(_error(here, there, there_HW2).mean(), _error(there, here, here_HW2).mean())
-            > cut_error
-        )
+        cut_T[t + 1] = min(match(here, there, there_HW2), match(there, here, here_HW2)) < min_match
         if cut_T[t + 1]:
             continue
         forward_THW2[t], backward_THW2[t + 1] = there_HW2, here_HW2
@@ -95,11 +94,38 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, cut_error: float) -> Motion:
 def own_motion(
     source_HW: NDArray[np.uint8], target_HW: NDArray[np.uint8], flow_HW2: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Residual (pixels) and proof (grey levels) of a flow, each (H, W); see `Motion`."""
+    """Residual (pixels) and proof (grey levels) of a flow, each (H, W); see `Motion`.
+
+    Notes
+    -----
+    A camera moves everything: its motion must explain the frames better than rest does in
+    half of 4 x 4 cells. Else the one textured thing before a plain wall would be the
+    background, and the wall would move.
+    """
     camera_HW2 = camera_flow(flow_HW2)
+    error_HW = _error(source_HW, target_HW, camera_HW2)
+    resting_HW = _error(source_HW, target_HW, np.zeros_like(flow_HW2))
+    cells = cv2.resize(resting_HW - error_HW, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    if (cells > _CELL_GAIN).mean() < 0.5:
+        camera_HW2, error_HW = np.zeros_like(flow_HW2), resting_HW
     residual = np.linalg.norm(flow_HW2 - camera_HW2, axis=-1)
-    gain = _error(source_HW, target_HW, camera_HW2) - _error(source_HW, target_HW, flow_HW2)
+    gain = error_HW - _error(source_HW, target_HW, flow_HW2)
     return residual, np.asarray(cv2.blur(gain, (_WINDOW, _WINDOW)), np.float32)
+
+
+def match(
+    source_HW: NDArray[np.uint8], target_HW: NDArray[np.uint8], flow_HW2: NDArray[np.float32]
+) -> float:
+    """Correlation (-1..1) of the details of two frames after warping.
+
+    Details only, so that a flash or a passing shade is no cut.
+    """
+    fine = [
+        image - cv2.blur(image, (_DETAIL, _DETAIL))
+        for image in (_warped(target_HW, flow_HW2), source_HW.astype(np.float32))
+    ]
+    power = float(np.sqrt((fine[0] ** 2).mean() * (fine[1] ** 2).mean()))
+    return float((fine[0] * fine[1]).mean()) / max(power, 1e-6)
 
 
 def camera_flow(flow_HW2: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,7 +158,12 @@ def pixel_grid(height: int, width: int) -> NDArray[np.float32]:
 def _error(
     source_HW: NDArray[np.uint8], target_HW: NDArray[np.uint8], flow_HW2: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Absolute grey difference after warping; zero where the flow leaves the frame."""
-    at = pixel_grid(*source_HW.shape) + flow_HW2
-    back = cv2.remap(target_HW, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.abs(back.astype(np.float32) - source_HW)
+    """Absolute grey difference after warping."""
+    return np.abs(_warped(target_HW, flow_HW2) - source_HW)
+
+
+def _warped(image_HW: NDArray[np.uint8], flow_HW2: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Image read at ``x + flow(x)``; the border goes on beyond itself."""
+    at = pixel_grid(*image_HW.shape) + flow_HW2
+    back = cv2.remap(image_HW, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(back, np.float32)

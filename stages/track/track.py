@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from pipeline.pictures import caption, draw_boxes, draw_mask, palette, strip
 from pipeline.stage import VideoStage
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.frames import Frames
+
+if TYPE_CHECKING:
+    from stages.track.linking import Tube
 
 
 class Track(VideoStage, name="track", version=1):
@@ -41,8 +44,11 @@ class Track(VideoStage, name="track", version=1):
         Least mean evidence of a tube, 0..1.
     max_tubes : int
         Best tubes to keep, by score times length.
-    cut_error : float
-        Mean absolute grey difference after warping that means a scene cut.
+    min_match : float
+        Correlation of two frames, after flow has moved one onto the other, below which
+        a cut lies between them.
+    window : int
+        Frames that are looked at together, about 1 MB each; tubes end at its border.
     """
 
     working_side: int = Field(128, ge=32)
@@ -55,7 +61,8 @@ class Track(VideoStage, name="track", version=1):
     min_length: int = Field(8, ge=2)
     min_score: float = Field(0.4, ge=0, le=1)
     max_tubes: int = Field(8, ge=1)
-    cut_error: float = Field(25.0, gt=0)
+    min_match: float = Field(0.5, ge=0, le=1)
+    window: int = Field(2000, ge=2)
 
     def process(self, *, frames: Frames) -> Boxes:
         """Tubes of one video, with a mask for each box."""
@@ -86,39 +93,53 @@ def find_tubes(frames: Frames, parameters: Track) -> Boxes:
 
     Notes
     -----
-    PreViTS (CVPR 2022) used a learned saliency net and an unnamed tracker; this is a
+    PreViTS (WACV 2023) used a learned saliency net and an unnamed tracker; this is a
     substitution that needs no weights (specs/previts.md section 3).
     """
-    import cv2
+    tubes: list[tuple[int, Tube]] = []
+    for start in range(0, len(frames), parameters.window):
+        grey_THW = _read_grey(frames, start, parameters)
+        if len(grey_THW) > 1:
+            tubes += [(start, tube) for tube in _tubes_of_window(grey_THW, parameters)]
+    rows = sorted((start + t, k) for k, (start, tube) in enumerate(tubes) for t in tube.masks)
+    kept, xyxy, runs = [], [], []
+    for frame, k in rows:
+        start, tube = tubes[k]
+        mask = _enlarge(tube.masks[frame - start], frames.height, frames.width)
+        ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(ys):
+            kept.append((frame, k))
+            xyxy.append((xs[0], ys[0], xs[-1] + 1, ys[-1] + 1))
+            runs.append(encode_mask(mask))
+    if not kept:
+        return Boxes(frames.video_id, len(frames), frames.height, frames.width)
+    return Boxes(
+        video_id=frames.video_id,
+        num_frames=len(frames),
+        height=frames.height,
+        width=frames.width,
+        frame=np.asarray([frame for frame, _ in kept], np.int32),
+        xyxy=np.asarray(xyxy, np.float32),
+        score=np.asarray([tubes[k][1].score for _, k in kept], np.float32),
+        track=np.asarray([k for _, k in kept], np.int32),
+        mask_runs=runs,
+    )
 
+
+def _tubes_of_window(grey_THW: NDArray[np.uint8], parameters: Track) -> list[Tube]:
     from stages.track.flow import measure_motion
     from stages.track.foreground import accumulate, moving_regions
     from stages.track.linking import link
 
-    empty = Boxes(frames.video_id, len(frames), frames.height, frames.width)
-    if len(frames) < 2:
-        return empty
-    scale = min(1.0, parameters.working_side / min(frames.height, frames.width))
-    size = (round(frames.width * scale), round(frames.height * scale))
-    grey_THW = np.stack(
-        [
-            cv2.resize(
-                cv2.cvtColor(frames.decode([t])[0], cv2.COLOR_RGB2GRAY),
-                size,
-                interpolation=cv2.INTER_AREA,
-            )
-            for t in range(len(frames))
-        ]
-    )
-    motion = measure_motion(grey_THW, cut_error=parameters.cut_error)
+    motion = measure_motion(grey_THW, min_match=parameters.min_match)
     evidence_THW = accumulate(
         motion,
         min_motion=parameters.min_motion,
         noise_factor=parameters.noise_factor,
         min_proof=parameters.min_proof,
     )
-    tubes = link(
-        [moving_regions(e, min_area=parameters.min_area) for e in evidence_THW],
+    return link(
+        [moving_regions(evidence, min_area=parameters.min_area) for evidence in evidence_THW],
         evidence_THW,
         motion,
         min_iou=parameters.min_iou,
@@ -127,27 +148,24 @@ def find_tubes(frames: Frames, parameters: Track) -> Boxes:
         min_score=parameters.min_score,
         max_tubes=parameters.max_tubes,
     )
-    rows = sorted((t, k) for k, tube in enumerate(tubes) for t in tube.masks)
-    kept, xyxy, runs = [], [], []
-    for t, k in rows:
-        mask = _enlarge(tubes[k].masks[t], frames.height, frames.width)
-        ys, xs = np.nonzero(mask)
-        if len(ys):
-            kept.append((t, k))
-            xyxy.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
-            runs.append(encode_mask(mask))
-    if not kept:
-        return empty
-    return Boxes(
-        video_id=frames.video_id,
-        num_frames=len(frames),
-        height=frames.height,
-        width=frames.width,
-        frame=np.asarray([t for t, _ in kept], np.int32),
-        xyxy=np.asarray(xyxy, np.float32),
-        score=np.asarray([tubes[k].score for _, k in kept], np.float32),
-        track=np.asarray([k for _, k in kept], np.int32),
-        mask_runs=runs,
+
+
+def _read_grey(frames: Frames, start: int, parameters: Track) -> NDArray[np.uint8]:
+    """A window of frames at working size, decoded one at a time."""
+    import cv2
+
+    scale = min(1.0, parameters.working_side / min(frames.height, frames.width))
+    # Very thin frames keep the pixels that flow needs to stand on.
+    size = max(16, round(frames.width * scale)), max(16, round(frames.height * scale))
+    return np.stack(
+        [
+            cv2.resize(
+                cv2.cvtColor(frames.decode([t])[0], cv2.COLOR_RGB2GRAY),
+                size,
+                interpolation=cv2.INTER_AREA,
+            )
+            for t in range(start, min(start + parameters.window, len(frames)))
+        ]
     )
 
 
