@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from pipeline.execute import Event, Options, Status, execute
+from pipeline.execute import execute
 from pipeline.expand import Node
 from pipeline.plan import Entry, Plan
 from pipeline.source import Source
 from pipeline.store import Store
+from pipeline.supervise import Event, Options, Status
 from storage_schemas.errors import TooManyFailures, TubeletError
 from storage_schemas.manifest import Manifest, QuarantineRow
 

@@ -18,13 +18,14 @@ from rich.table import Table
 
 import stages
 from pipeline.collect import find_garbage, remove
-from pipeline.execute import Options, library_versions
+from pipeline.execute import library_versions
 from pipeline.graph import walk
 from pipeline.plan import Plan
 from pipeline.records import read_record, write_record
 from pipeline.run import Result, run_plan
 from pipeline.stage import Stage
 from pipeline.store import Store
+from pipeline.supervise import Options
 from storage_schemas.errors import StoreError, TubeletError
 from workflows import display, recipes, server
 from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline.execute import Event
 from pipeline.plan import Entry, Plan
 from pipeline.run import Result
 from pipeline.store import Store
+from pipeline.supervise import Event
 from storage_schemas.manifest import QuarantineRow
 from storage_schemas.metrics import Metrics
 from storage_schemas.report import REPORT_NAME

@@ -20,10 +20,11 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipeline.execute import Event, Options, execute
+from pipeline.execute import execute
 from pipeline.plan import Entry, Plan
 from pipeline.run import Result
 from pipeline.store import Store
+from pipeline.supervise import Event, Options
 from storage_schemas.errors import TubeletError
 from storage_schemas.manifest import PREVIEW_NAME, Manifest
 

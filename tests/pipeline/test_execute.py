@@ -17,13 +17,14 @@ import pytest
 from probe_stages import Count, Grow, Probe
 
 from pipeline.digests import Digests
-from pipeline.execute import Event, Options, execute
+from pipeline.execute import execute
 from pipeline.expand import Graph, expand
 from pipeline.ledger import Ledger
 from pipeline.plan import make_plan
 from pipeline.records import write_record
 from pipeline.run import Result, run_plan
 from pipeline.store import Store
+from pipeline.supervise import Event, Options
 from stages.sources.folder import Folder
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import OutOfSpace, StageFailed, TooManyFailures
@@ -253,7 +254,7 @@ sys.path.insert(0, {tests!r})
 from test_execute import open_graph, run
 from pipeline.store import Store
 store = Store(Path(sys.argv[1]))
-run(store, open_graph(store, Path(sys.argv[2]), part_size=4, seconds=0.05)).check(0)
+run(store, open_graph(store, Path(sys.argv[2]), part_size=4, seconds=0.2)).check(0)
 """
 
 
@@ -269,7 +270,7 @@ def test_kill_9_at_random_moments(tmp_path: Path, log: Path, seed: int) -> None:
     kills = 0
     while True:
         process = subprocess.Popen([sys.executable, "-c", code, str(root), str(folder)])
-        deadline = time.monotonic() + rng.uniform(0.8, 2.5)
+        deadline = time.monotonic() + rng.uniform(0.6, 1.8)
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         if process.poll() is not None:
@@ -287,7 +288,7 @@ def test_kill_9_at_random_moments(tmp_path: Path, log: Path, seed: int) -> None:
         assert kills < 40
     whole = Store(tmp_path / "whole")
     lines = read_log(log)
-    run(whole, open_graph(whole, folder, part_size=4, seconds=0.05)).check(0)
+    run(whole, open_graph(whole, folder, part_size=4, seconds=0.2)).check(0)
     assert file_digests(Store(root)) == file_digests(whole)
     assert kills > 0
     for step, video_id in finished:

@@ -9,7 +9,6 @@ import pytest
 from probe_stages import Count, Grow, Probe
 
 from pipeline.digests import Digests
-from pipeline.execute import Options
 from pipeline.expand import Graph, expand
 from pipeline.ledger import Ledger
 from pipeline.overrides import apply_overrides
@@ -17,6 +16,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.records import read_record, write_record
 from pipeline.run import run_plan
 from pipeline.store import Store
+from pipeline.supervise import Options
 from stages.sources.folder import Folder
 from storage_schemas.errors import ParameterError, StoreError
 

@@ -10,12 +10,12 @@ import pytest
 from probe_stages import Count, Grow, Probe
 
 from pipeline.digests import Digests
-from pipeline.execute import Options
 from pipeline.expand import Graph, expand
 from pipeline.ledger import Ledger
 from pipeline.plan import make_plan
 from pipeline.run import Result
 from pipeline.store import Store
+from pipeline.supervise import Options
 from stages.sources.folder import Folder
 
 pytestmark = [
