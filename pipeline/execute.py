@@ -146,8 +146,12 @@ def _compute(
         if watch.abort is not None:
             raise _error_of(watch.abort)
         if watch.current is None:
+            # Killed while it started or assembled: nobody's fault, once.
+            watch.crashes[""] = watch.crashes.get("", 0) + 1
+            if watch.crashes[""] < ATTEMPTS:
+                continue
             raise StageFailed(
-                f"the process of this stage {cause} outside of any video; "
+                f"the process of this stage {cause} outside of any video, {ATTEMPTS} times; "
                 f"its journal is {reader.path}. Run the same command again to resume"
             )
         _count_crash(node, reader.path, watch, watch.current, cause)
