@@ -13,6 +13,7 @@ _cv2: Any = cv2  # its stubs lack DIS
 _GRID = 8  # pixels between the flow vectors that the camera's motion is fitted to
 _RANSAC_PIXELS = 0.5
 _CELLS, _CELL_GAIN = 4, 0.5  # see `own_motion`; grey levels
+_GRADIENT = 1.0  # grey levels a pixel
 _DETAIL = 15  # pixels: what is wider is light and shade
 _WINDOW = 5  # pixels over which the proof of a motion is averaged
 
@@ -30,6 +31,8 @@ class Motion:
     proof_THW : ndarray of shape (T, H, W), float32
         Grey levels by which the flow explains the neighbouring frames better than the
         camera's motion does.
+    textured_THW : ndarray of shape (T, H, W), bool
+        Whether the picture would show a motion here at all.
     cut_T : ndarray of shape (T,), bool
         Whether a scene starts here: nothing is carried from the previous frame.
     """
@@ -38,6 +41,7 @@ class Motion:
     backward_THW2: NDArray[np.float32]
     residual_THW: NDArray[np.float32]
     proof_THW: NDArray[np.float32]
+    textured_THW: NDArray[np.bool_]
     cut_T: NDArray[np.bool_]
 
     def __repr__(self) -> str:
@@ -88,7 +92,8 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, min_match: float) -> Motion:
             np.minimum(proof_THW[i], proof, out=proof_THW[i])
     alone = np.isinf(residual_THW[:, 0, 0])  # a scene of one frame
     residual_THW[alone] = proof_THW[alone] = 0
-    return Motion(forward_THW2, backward_THW2, residual_THW, proof_THW, cut_T)
+    textured_THW = np.stack([textured(grey) for grey in grey_THW])
+    return Motion(forward_THW2, backward_THW2, residual_THW, proof_THW, textured_THW, cut_T)
 
 
 def own_motion(
@@ -111,6 +116,13 @@ def own_motion(
     residual = np.linalg.norm(flow_HW2 - camera_HW2, axis=-1)
     gain = error_HW - _error(source_HW, target_HW, flow_HW2)
     return residual, np.asarray(cv2.blur(gain, (_WINDOW, _WINDOW)), np.float32)
+
+
+def textured(grey_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels (H, W) near which grey changes, by more than a sensor's noise."""
+    smooth = cv2.GaussianBlur(grey_HW.astype(np.float32), (0, 0), 1.5)
+    rows, columns = np.gradient(smooth)
+    return np.asarray(cv2.blur(np.hypot(rows, columns), (_WINDOW, _WINDOW)) > _GRADIENT)
 
 
 def match(

@@ -12,6 +12,7 @@ CERTAIN = 3.0  # more evidence makes nothing surer; parts of a body move at diff
 _DECAY = 0.75  # what is left of a frame's evidence one frame later
 _EDGE = 0.6  # flow is smooth: an outline lies where this share of the motion is left
 _HALO = np.ones((13, 13), np.uint8)  # how far an object's motion leaks into its surroundings
+_NEAR = np.ones((7, 7), np.uint8)  # how far from its proof a motion is believed
 _JOIN = np.ones((5, 5), np.uint8)
 _KERNEL = np.ones((3, 3), np.uint8)
 
@@ -19,6 +20,7 @@ _KERNEL = np.ones((3, 3), np.uint8)
 def own_evidence(
     residual_HW: NDArray[np.float32],
     proof_HW: NDArray[np.float32],
+    textured_HW: NDArray[np.bool_],
     *,
     min_motion: float,
     noise_factor: float,
@@ -28,12 +30,13 @@ def own_evidence(
 
     Parameters
     ----------
-    residual_HW, proof_HW : ndarray of shape (H, W), float32
+    residual_HW, proof_HW, textured_HW : ndarray of shape (H, W)
         See `Motion`.
     min_motion : float
         Least residual motion that counts, in pixels a frame.
     noise_factor : float
-        A residual counts if it is this many robust deviations above the frame's median.
+        A residual counts if it is this many robust deviations above the frame's median;
+        what has no texture is taken to rest.
     min_proof : float
         Grey levels that the proof must reach.
 
@@ -44,17 +47,19 @@ def own_evidence(
     one that moves less than the object beside it, or that lies neither near nor inside an
     outline of proven pixels. And a tenth of a region must be proven: noise is not.
     """
-    median = float(np.median(residual_HW))
-    deviation = 1.4826 * float(np.median(np.abs(residual_HW - median)))
+    known = np.where(textured_HW, residual_HW, np.float32(0))
+    median = float(np.median(known))
+    deviation = 1.4826 * float(np.median(np.abs(known - median)))
     threshold = max(min_motion, median + noise_factor * deviation)
     moves = (residual_HW > threshold) & (proof_HW > -min_proof / 2)
     moves &= residual_HW > _EDGE * cv2.dilate(residual_HW, _HALO)
-    moves &= _filled(cv2.dilate((moves & (proof_HW > min_proof)).astype(np.uint8), _HALO))
+    shown_HW = moves & (proof_HW > min_proof)
+    moves &= _filled(cv2.dilate(shown_HW.astype(np.uint8), _NEAR))
     solid = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, _KERNEL, iterations=2)
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, _KERNEL)
     count, labels = cv2.connectedComponents(solid)
     area = np.bincount(labels.ravel(), minlength=count)
-    shown = np.bincount(labels.ravel(), (proof_HW > min_proof).ravel(), minlength=count)
+    shown = np.bincount(labels.ravel(), shown_HW.ravel(), minlength=count)
     keep = shown >= 0.1 * area
     keep[0] = False
     strength = np.clip(residual_HW / np.float32(threshold), 1, CERTAIN)
@@ -88,13 +93,14 @@ def accumulate(
     own = np.stack(
         [
             own_evidence(
-                residual,
-                proof,
+                *fields,
                 min_motion=min_motion,
                 noise_factor=noise_factor,
                 min_proof=min_proof,
             )
-            for residual, proof in zip(motion.residual_THW, motion.proof_THW, strict=True)
+            for fields in zip(
+                motion.residual_THW, motion.proof_THW, motion.textured_THW, strict=True
+            )
         ]
     )
     past, future = own.copy(), own.copy()
