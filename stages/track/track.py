@@ -59,7 +59,7 @@ class Track(VideoStage, name="track", version=1):
     min_iou: float = Field(0.2, ge=0, le=1)
     max_gap: int = Field(10, ge=0)
     min_length: int = Field(8, ge=2)
-    min_score: float = Field(0.4, ge=0, le=1)
+    min_score: float = Field(0.5, ge=0, le=1)
     max_tubes: int = Field(8, ge=1)
     min_match: float = Field(0.5, ge=0, le=1)
     window: int = Field(2000, ge=2)
