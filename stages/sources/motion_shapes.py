@@ -271,7 +271,7 @@ def texture(rng: np.random.Generator, *, side: int, contrast: float = 0.6) -> ND
 
     mean = rng.uniform(60, 195, size=3)
     out = np.zeros((side, side, 3))
-    for octave, weight in ((3, 0.5), (8, 0.3), (20, 0.2)):
+    for octave, weight in ((3, 0.4), (8, 0.4), (20, 0.4), (48, 0.5)):
         coarse = rng.standard_normal((octave, octave, 3)).astype(np.float32)
         out += weight * cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.clip(mean + contrast * 90 * out, 0, 255).astype(np.uint8)
