@@ -266,14 +266,19 @@ def _pan(rng: np.random.Generator, num_frames: int, speed: float, margin: int) -
 
 
 def texture(rng: np.random.Generator, *, side: int, contrast: float = 0.6) -> NDArray[np.uint8]:
-    """Coloured noise of several octaves, (side, side, 3) uint8, with its own mean colour."""
+    """Coloured noise of several octaves, (side, side, 3) uint8, with its own mean colour.
+
+    The fine octaves are grey: colour of that detail would not survive 4:2:0 video, and
+    without detail a patch pasted onto its own background could not be seen.
+    """
     import cv2
 
     mean = rng.uniform(60, 195, size=3)
     out = np.zeros((side, side, 3))
-    for octave, weight in ((3, 0.4), (8, 0.4), (20, 0.4), (48, 0.5)):
-        coarse = rng.standard_normal((octave, octave, 3)).astype(np.float32)
-        out += weight * cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    for octave, weight, channels in ((3, 0.5, 3), (8, 0.3, 3), (20, 0.4, 1), (48, 0.4, 1)):
+        coarse = rng.standard_normal((octave, octave, channels)).astype(np.float32)
+        fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        out += weight * fine.reshape(side, side, channels)
     return np.clip(mean + contrast * 90 * out, 0, 255).astype(np.uint8)
 
 
