@@ -1,0 +1,63 @@
+"""Clips of a test: worked numbers of downstream.md section 3."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.evaluate.clips import ClipRule, clip_indices, clip_starts, resize_and_crop
+
+
+@pytest.mark.parametrize(
+    ("rule", "span", "expected"),
+    [
+        ("linspace", 64, [0, 20, 41, 62, 82, 103, 124, 144, 165, 186]),
+        ("even", 16, [0, 26, 52, 78, 104, 130, 156, 182, 208, 234]),
+        ("uniform", 32, [10, 32, 54, 76, 98, 120, 142, 164, 186, 208]),
+    ],
+)
+def test_starts_of_ten_clips_in_250_frames(rule: ClipRule, span: int, expected: list[int]) -> None:
+    assert clip_starts(250, num_clips=10, span=span, rule=rule).tolist() == expected
+
+
+def test_a_single_even_clip_is_centred() -> None:
+    assert clip_starts(250, num_clips=1, span=16, rule="even").tolist() == [117]
+    assert clip_starts(250, num_clips=1, span=16, rule="linspace").tolist() == [0]
+
+
+@pytest.mark.parametrize("rule", ["linspace", "even", "uniform"])
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 31, 32, 33, 250])
+def test_indices_stay_in_the_video(rule: ClipRule, length: int) -> None:
+    indices = clip_indices(length, num_clips=10, num_frames=16, frame_stride=2, rule=rule)
+    assert indices.shape == (10, 16)
+    assert indices.min() >= 0
+    assert indices.max() < length
+    if length >= 32:  # every clip fits: no frame is repeated
+        assert (np.diff(indices, axis=1) == 2).all()
+
+
+def test_a_short_video_loops_and_clamps_for_ctp() -> None:
+    def one(rule: ClipRule) -> list[int]:
+        return clip_indices(5, num_clips=1, num_frames=8, frame_stride=1, rule=rule)[0].tolist()
+
+    assert one("even") == one("linspace") == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert one("uniform") == [0, 1, 2, 3, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64), (33, 47), (64, 64), (16, 200)])
+def test_the_crop_is_the_middle(height: int, width: int) -> None:
+    ramp_x = np.broadcast_to(np.linspace(0, 255, width)[None, :], (height, width))
+    ramp_y = np.broadcast_to(np.linspace(0, 255, height)[:, None], (height, width))
+    clip = np.stack([ramp_x, ramp_y, ramp_x], axis=-1)[None].round().astype(np.uint8)
+    cropped = resize_and_crop(clip, 32)
+    assert cropped.shape == (1, 32, 32, 3)
+    share = min(height, width) / np.array([width, height])
+    for axis in (0, 1):  # symmetric about grey 127.5, and as wide as the crop's share
+        values = cropped[0, ..., axis].astype(float)
+        assert abs(values.mean() - 127.5) < 4
+        assert abs(np.ptp(values) / 255 - share[axis]) < 0.08
+
+
+def test_frames_of_the_right_size_are_untouched() -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
+    assert (resize_and_crop(clip, 32) == clip[:, :, 8:40]).all()

@@ -1,0 +1,139 @@
+"""Features end to end: a frozen encoder's own forward pass, and pooling by worked numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.stage import Context
+from stages.evaluate.clips import clip_indices, resize_and_crop
+from stages.evaluate.features import ExtractFeatures, pool
+from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.encoders import load_encoder, random_encoder
+from stages.learning.pixels import normalise
+from storage_schemas.encoders import EncoderFiles
+from storage_schemas.features import Features
+from storage_schemas.noun import Items
+from storage_schemas.shards import Shard
+
+SPEC = EncoderSpec(width=4)
+STAGE = ExtractFeatures(num_clips=2, num_frames=8, size=32)
+DIMENSIONS = {"A": 32 * 2 * 3 * 3, "B": 32, "gap": 32}
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> EncoderFiles:
+    """A tiny encoder with running statistics that a training-mode pass would change."""
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    network = random_encoder(SPEC, seed=7)
+    generator = torch.Generator().manual_seed(0)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
+    torch.save(network.state_dict(), folder / "encoder.pt")
+    EncoderFiles.write_parameters(folder, SPEC.model_dump(mode="json"))
+    return EncoderFiles.open(folder)
+
+
+@pytest.fixture
+def shards(tmp_path: Path, make_frames: Any) -> Items[Shard]:
+    """Four videos in two parts; the last is shorter than a clip."""
+    folders = []
+    for part, numbers in enumerate(((0, 1), (2, 3))):
+        folder = tmp_path / f"part{part}"
+        folder.mkdir()
+        videos = [
+            make_frames(f"{i}.mp4", kind=Shard, seed=i, num_frames=5 if i == 3 else 12)
+            for i in numbers
+        ]
+        Shard.write_part(folder, {video.video_id: video.to_tables() for video in videos})
+        folders.append(folder)
+    return Items(Shard, folders)
+
+
+def run(encoder: EncoderFiles, shards: Items[Shard], work: Path, **more: Any) -> Features:
+    context = Context(work=work, device="cpu", **more)
+    return STAGE.run(encoder=encoder, shards=shards, ctx=context)
+
+
+def test_vectors_are_the_encoders_own(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    before = hashlib.sha256(encoder.weights.read_bytes()).hexdigest()
+    progress: list[float] = []
+    features = run(
+        encoder, shards, tmp_path, progress=lambda fraction, text: progress.append(fraction)
+    )
+    assert hashlib.sha256(encoder.weights.read_bytes()).hexdigest() == before
+    assert progress == [0.25, 0.5, 0.75, 1.0]
+    assert list(features.video_ids) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
+    assert set(features.vectors) == {"pretrained", "random"}
+    networks = {
+        "pretrained": load_encoder(encoder).eval(),
+        "random": random_encoder(SPEC, seed=STAGE.random_seed).eval(),
+    }
+    for row, video_id in enumerate(features.video_ids):
+        video = shards[video_id]
+        indices = clip_indices(
+            len(video), num_clips=2, num_frames=8, frame_stride=1, rule=STAGE.clip_rule
+        )
+        clips = np.stack([resize_and_crop(video.decode(clip), 32) for clip in indices])
+        for name, network in networks.items():
+            with torch.inference_mode():
+                pooled = pool(network(normalise(torch.from_numpy(clips))), pooling_a="max")
+            assert set(features.vectors[name]) == set(DIMENSIONS)
+            for pooling, vectors_ND in pooled.items():
+                found = features.vectors[name][pooling]
+                assert found.shape == (4, DIMENSIONS[pooling])
+                expected = vectors_ND.mean(0).numpy()
+                np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-5)
+    difference = features.vectors["pretrained"]["gap"] - features.vectors["random"]["gap"]
+    assert np.abs(difference).max() > 0.01
+
+
+def test_order_and_company_of_videos_do_not_matter(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    """Batch statistics would leak from one video into another; the encoder is frozen."""
+    together = run(encoder, shards, tmp_path)
+    alone = run(encoder, Items(Shard, shards.folders[1:]), tmp_path)
+    for name in ("pretrained", "random"):
+        np.testing.assert_array_equal(alone.vectors[name]["A"], together.vectors[name]["A"][2:])
+
+
+def test_same_input_same_bytes(encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path) -> None:
+    one, two = run(encoder, shards, tmp_path), run(encoder, shards, tmp_path)
+    for name, poolings in one.vectors.items():
+        for pooling, matrix in poolings.items():
+            assert matrix.dtype == np.float32
+            np.testing.assert_array_equal(matrix, two.vectors[name][pooling])
+
+
+def test_adaptive_pooling_sees_the_last_row_and_column() -> None:
+    """downstream.md 14.4: pooling by kernel 2 stride 2 drops row 6 of 7."""
+    maps = torch.zeros(1, 1, 2, 7, 7)
+    maps[0, 0, 1, 6, 6] = 49.0
+    for pooling_a, expected in (("max", 49.0), ("average", 49.0 / 9)):
+        vector = pool(maps, pooling_a=pooling_a)["A"].reshape(2, 3, 3)
+        assert vector[1, 2, 2] == pytest.approx(expected)
+        assert vector.sum() == pytest.approx(expected)
+    assert torch.nn.functional.max_pool3d(maps, (1, 2, 2), (1, 2, 2)).abs().max() == 0
+    overlap = torch.zeros(1, 1, 2, 7, 7)
+    overlap[0, 0, 0, 2, 4] = 1.0  # bins [0,3), [2,5), [4,7)
+    vector = pool(overlap, pooling_a="max")["A"].reshape(2, 3, 3)
+    assert vector[0].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+
+
+def test_poolings_b_and_gap_by_hand() -> None:
+    maps = torch.zeros(1, 2, 2, 2, 2)
+    maps[0, 0, 0] = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    maps[0, 0, 1] = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
+    pooled = pool(maps, pooling_a="max")
+    assert pooled["B"].tolist() == [[5.0, 0.0]]  # (6 + 4) / 2
+    assert pooled["gap"].tolist() == [[2.0, 0.0]]
