@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,24 @@ from pipeline.pictures import caption, strip
 from pipeline.stage import VideoStage
 from storage_schemas.frames import Frames
 from storage_schemas.jpeg import encode_jpeg
-from storage_schemas.shards import Shard
+from storage_schemas.shards import Backend, Shard
 
 
 class MakeShard(VideoStage, name="shard", version=1):
-    """``short_side`` shrinks frames for training; None copies their bytes untouched."""
+    """Training shards of decoded frames.
 
-    backend: Literal["arrow", "hdf5"] = "arrow"
+    Parameters
+    ----------
+    backend : {"arrow", "hdf5"}
+        File format; the samples are identical.
+    short_side : int or None
+        Shrink frames to this short side in pixels and compress them again. None, or
+        frames that are no larger: their JPEG bytes are copied untouched.
+    quality : int
+        JPEG quality of frames that are compressed again.
+    """
+
+    backend: Backend = "arrow"
     short_side: int | None = Field(None, ge=16)
     quality: int = Field(90, ge=1, le=100)
 
@@ -45,16 +56,20 @@ class MakeShard(VideoStage, name="shard", version=1):
 
 
 def shrink(frames: Frames, *, short_side: int, quality: int) -> Shard:
-    """Scale all frames to a short side in pixels and compress them again."""
+    """Scale all frames to a short side in pixels and compress them again.
+
+    Pixels are averaged over their area, so that texture does not alias. One frame is in
+    memory at a time.
+    """
     import cv2
 
     scale = short_side / min(frames.height, frames.width)
     height, width = round(frames.height * scale), round(frames.width * scale)
     jpegs = [
         encode_jpeg(
-            cv2.resize(frames.decode([i])[0], (width, height), interpolation=cv2.INTER_AREA),
+            cv2.resize(frames.decode([t])[0], (width, height), interpolation=cv2.INTER_AREA),
             quality=quality,
         )
-        for i in range(len(frames))
+        for t in range(len(frames))
     ]
     return Shard(**(vars(frames) | {"jpegs": jpegs, "height": height, "width": width}))
