@@ -20,6 +20,11 @@ def test_starts_of_ten_clips_in_250_frames(rule: ClipRule, span: int, expected: 
     assert clip_starts(250, num_clips=10, span=span, rule=rule).tolist() == expected
 
 
+def test_only_the_even_rule_rounds() -> None:
+    assert clip_starts(30, num_clips=4, span=16, rule="even").tolist() == [0, 5, 9, 14]
+    assert clip_starts(30, num_clips=4, span=16, rule="linspace").tolist() == [0, 4, 9, 14]
+
+
 def test_a_single_even_clip_is_centred() -> None:
     assert clip_starts(250, num_clips=1, span=16, rule="even").tolist() == [117]
     assert clip_starts(250, num_clips=1, span=16, rule="linspace").tolist() == [0]

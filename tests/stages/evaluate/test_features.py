@@ -43,13 +43,13 @@ def encoder(tmp_path: Path) -> EncoderFiles:
 
 @pytest.fixture
 def shards(tmp_path: Path, make_frames: Any) -> Items[Shard]:
-    """Four videos in two parts; the last is shorter than a clip."""
+    """Four videos in two parts: clips with a gap between them; the last repeats frames."""
     folders = []
     for part, numbers in enumerate(((0, 1), (2, 3))):
         folder = tmp_path / f"part{part}"
         folder.mkdir()
         videos = [
-            make_frames(f"{i}.mp4", kind=Shard, seed=i, num_frames=5 if i == 3 else 12)
+            make_frames(f"{i}.mp4", kind=Shard, seed=i, num_frames=5 if i == 3 else 21)
             for i in numbers
         ]
         Shard.write_part(folder, {video.video_id: video.to_tables() for video in videos})
