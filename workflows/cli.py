@@ -130,13 +130,17 @@ def plan(
     only: Only = None,
     from_step: From = None,
     force: Force = None,
+    parts: Annotated[bool, typer.Option("--parts", help="A line for every part.")] = False,
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Say what is cached, what will run, and why."""
     request = Request(recipe, settings or [], only=only, from_step=from_step, force=force)
     opened = Store(store)
     graph = open_graph(request, opened, on_hashed=_hash_progress())
-    display.print_plan(console, open_plan(request, opened, graph))
+    planned = open_plan(request, opened, graph)
+    if parts:
+        display.print_parts(console, planned)
+    display.print_plan(console, planned)
 
 
 def _hash_progress() -> Callable[[Path, int], None]:

@@ -51,6 +51,21 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(f"{cached} cached, {len(plan.to_run)} to run{estimate}")
 
 
+def print_parts(console: Console, plan: Plan) -> None:
+    """One line a part: state, videos, key, and why it runs."""
+    table = Table("step and part", "videos", "state", "estimate", "why", "key", box=None)
+    for entry in plan.entries:
+        table.add_row(
+            entry.node.label,
+            str(len(entry.node.video_ids) or ""),
+            entry.action,
+            "" if entry.seconds is None else human_seconds(entry.seconds),
+            entry.reason,
+            entry.node.key,
+        )
+    console.print(table)
+
+
 def _by_step(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
     grouped: dict[str, list[Entry]] = {}
     for entry in entries:

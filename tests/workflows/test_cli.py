@@ -87,6 +87,8 @@ def test_a_changed_parameter_runs_its_stage_and_its_readers(world: tuple[Path, P
     assert "slic.num_segments 16 -> 64" in rows["slic"]
     assert "upstream slic changed" in rows["report"]
     assert all("cached" in rows[s] for s in ("folder", "decode", "track", "shard", "detect"))
+    out = run_again(world, "--set", "slic.num_segments=64", "--parts", command="plan")
+    assert "slic · part 0000" in out
     out = run_again(world, "--set", "slic.num_segments=64")
     assert "2 computed, 7 cached" in out
 
