@@ -29,7 +29,6 @@ class Digests:
         self, database: Path, *, on_hashed: Callable[[Path, int], None] | None = None
     ) -> None:
         self._connection = sqlite3.connect(database, timeout=60, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS digests "
             "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT) WITHOUT ROWID"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from pipeline.digests import Digests
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -28,3 +31,17 @@ def test_permission_denied_is_the_cause(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "unreadable: Permission denied"
+
+
+def test_many_runs_may_open_a_fresh_cache_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("a")
+
+    def digest(_: int) -> str:
+        digests = Digests(tmp_path / "d.sqlite")
+        try:
+            return digests(tmp_path / "a.mp4")
+        finally:
+            digests.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(digest, range(64)))) == 1
