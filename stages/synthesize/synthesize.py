@@ -13,20 +13,37 @@ from pydantic import Field, model_validator
 from pipeline.pictures import draw_boxes, grid
 from pipeline.stage import Context, GatherStage
 from stages.synthesize.keyframes import Interpolation
-from stages.synthesize.trajectories import (
-    REFERENCE_SIZE,
-    Law,
-    Trajectory,
-    sample_trajectory,
-)
+from stages.synthesize.trajectories import REFERENCE_SIZE, Law, sample_bank
 from storage_schemas.trajectories import Trajectories
 
+BLOCK = 1024  # clips drawn at once, from one seed
+_TILE, _GREY = 160, 215  # side and paper of a picture in the preview
 
-class Synthesize(GatherStage, name="synthesize", version=1):
-    """Parameters of the trajectories (ctp.md section 3).
 
-    A ``preset`` sets what paper and code disagree on, unless given by name. Velocities are
-    in pixels a frame of a 112-pixel crop and scale with ``size``.
+class Synthesize(GatherStage, name="synthesize", version=2):
+    """A bank of CtP trajectories (ctp.md section 3).
+
+    Parameters
+    ----------
+    preset : {"reference", "paper"}
+        Sets what the released code and the paper's supplement disagree on, unless given
+        by name: `inner_probabilities` and `interpolation`.
+    num_trajectories, num_patches, num_frames : int
+        Clips in the bank, patches of a clip, frames of a clip.
+    size : int
+        Side of the crop in pixels. Everything in pixels (anchors, `location_velocity`)
+        is given for 112 and scales with it.
+    inner_probabilities : tuple of float
+        Probability of 0, 1, 2, ... key frames between the first and the last.
+    interpolation : {"random", "linear"}
+        Between key frames; "random" mixes uniform, accelerating and decelerating.
+    location_velocity : float
+        Centres move at most this many pixels a frame between key frames, in x and in y.
+    size_velocity : float
+        Logarithms of the sides change at most this much a frame between key frames.
+    visible_probability : float
+        Of a patch in a frame that does not force it (``label_prob`` of the reference).
+    seed : int
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -50,14 +67,13 @@ class Synthesize(GatherStage, name="synthesize", version=1):
 
     @model_validator(mode="after")
     def _check_probabilities(self) -> Synthesize:
-        if min(self.inner_probabilities) < 0 or abs(sum(self.inner_probabilities) - 1) > 1e-6:
-            raise ValueError(
-                f"inner_probabilities {self.inner_probabilities} must be >= 0 and sum to 1"
-            )
+        chances = self.inner_probabilities
+        if not chances or min(chances) < 0 or not abs(sum(chances) - 1) <= 1e-6:
+            raise ValueError(f"inner_probabilities {chances} must be >= 0 and sum to 1")
         return self
 
     def run(self, *, ctx: Context) -> Trajectories:
-        """Draw the bank; entry *i* depends on (seed, i) only."""
+        """Draw the bank; clip *i* does not depend on how many there are."""
         law = Law(
             num_patches=self.num_patches,
             num_frames=self.num_frames,
@@ -68,35 +84,32 @@ class Synthesize(GatherStage, name="synthesize", version=1):
             size_velocity=self.size_velocity,
             visible_probability=self.visible_probability,
         )
-        drawn = []
-        for i in range(self.num_trajectories):
-            drawn.append(sample_trajectory(np.random.default_rng([self.seed, i]), law))
-            if i % 500 == 0:
-                ctx.progress(i / self.num_trajectories, f"{i} of {self.num_trajectories}")
-        stacked = {
-            field.name: np.stack([getattr(one, field.name) for one in drawn])
-            for field in fields(Trajectory)
+        blocks = []
+        for start in range(0, self.num_trajectories, BLOCK):
+            rng = np.random.default_rng([self.seed, start // BLOCK])
+            blocks.append(sample_bank(rng, law, BLOCK))  # always whole, cut below
+            done = min(start + BLOCK, self.num_trajectories)
+            ctx.progress(done / self.num_trajectories, f"{done} of {self.num_trajectories}")
+        arrays = {
+            field.name: np.concatenate([getattr(block, field.name) for block in blocks])
+            for field in fields(Trajectories)
+            if field.name != "size"
         }
-        return Trajectories(
-            size=self.size,
-            boxes_NKT4=stacked["boxes_KT4"],
-            visible_NKT=stacked["visible_KT"],
-            opacity_NKT=stacked["opacity_KT"],
-            source_frame_NK=stacked["source_frame_K"],
-            shape_NK=stacked["shape_K"],
-            edge_NK=stacked["edge_K"],
-        )
+        cut = {name: values[: self.num_trajectories] for name, values in arrays.items()}
+        return Trajectories(size=self.size, **cut)
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Boxes of eight entries over time, fading in."""
+        """Boxes of eight clips over time, the last frame strongest."""
         assert isinstance(output, Trajectories)
+        boxes_NTK4 = output.boxes_NKT4.swapaxes(1, 2) * np.float32(_TILE / output.size)
+        ids = list(range(boxes_NTK4.shape[2]))
         tiles = []
-        for n in range(min(8, len(output))):
-            tile = np.full((self.size, self.size, 3), 235, np.uint8)
-            for t in range(output.num_frames):
-                boxes = output.boxes_NKT4[n, :, t].astype(np.float32)
-                drawn = draw_boxes(tile, boxes, ids=list(range(self.num_patches)))
-                weight = 0.15 + 0.85 * t / output.num_frames
-                tile = (tile * (1 - weight) + drawn * weight).astype(np.uint8)
+        for boxes_TK4 in boxes_NTK4[:8]:
+            tile = np.full((_TILE, _TILE, 3), _GREY, np.uint8)
+            for strength, boxes_K4 in zip(
+                np.linspace(0.15, 1, len(boxes_TK4)), boxes_TK4, strict=True
+            ):
+                drawn = draw_boxes(tile, boxes_K4, ids=ids)
+                tile = (tile * (1 - strength) + drawn * strength).astype(np.uint8)
             tiles.append(tile)
         return grid(tiles, columns=4)
