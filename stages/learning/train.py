@@ -276,6 +276,8 @@ def main(spec_path: Path) -> int:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         Trainer(spec, rank=rank, world_size=world_size, local_rank=local_rank).run()
+        if world_size > 1:
+            dist.barrier()  # a rank that leaves first takes the others' connections along
     except TubeletError as error:
         _tell(spec, type(error).__name__, str(error))
         return 1
