@@ -13,7 +13,8 @@ from pipeline.store import file_sha256
 class InputFile(BaseModel):
     """A file given by its path; the digest is taken when the parameter is set.
 
-    On the command line: ``--set detect.detector.boxes=FILE``.
+    On the command line: ``--set detect.detector.boxes=FILE``. Where a digest is given too,
+    as a run hands it to its child processes, the file must still have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,12 +27,19 @@ class InputFile(BaseModel):
     def _read(cls, value: Any) -> Any:
         if isinstance(value, str | Path):
             value = {"path": value}
-        if isinstance(value, dict) and "path" in value:
-            path = Path(value["path"]).expanduser().absolute()
-            if not path.is_file():
-                raise ValueError(f"{path} is no file")
-            return {"path": path, "sha256": file_sha256(path)}
-        return value
+        if not isinstance(value, dict) or "path" not in value:
+            return value
+        path = Path(value["path"]).expanduser().absolute()
+        if not path.is_file():
+            raise ValueError(f"{path} is no file; give the path of one")
+        found = file_sha256(path)
+        planned = value.get("sha256", found)
+        if found != planned:
+            raise ValueError(
+                f"{path} has SHA-256 {found[:12]}..., not {planned[:12]}...: it changed since "
+                "the run was planned; run again"
+            )
+        return {**value, "path": path, "sha256": found}
 
     @model_serializer
     def _dump(self, info: SerializationInfo) -> dict[str, str]:

@@ -16,10 +16,28 @@ from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
 _CHUNK = 16  # frames decoded at a time, so that memory does not grow with the video
+_PREVIEW_HEIGHT = 160
 
 
 class Detect(VideoStage, name="detect", version=1):
-    """Parameters of detection; the detector has its own, as ``detect.detector.NAME``."""
+    """Boxes with scores and class names.
+
+    Parameters
+    ----------
+    detector : Detector
+        ``nanodet``, ``precomputed``, ``detectron2_zoo``, or the path of a module of yours;
+        its parameters are set as ``detect.detector.NAME``.
+    score_threshold : float
+        Least score of a box.
+    nms_iou : float
+        Of two boxes of one class that overlap more than this, the better one stays.
+    max_boxes : int
+        Best boxes of a frame.
+    frame_stride : int
+        Look at every n-th stored frame.
+    classes : tuple of str or None
+        Names to keep; None keeps all.
+    """
 
     detector: Annotated[SerializeAsAny[Detector], BeforeValidator(Detector.choose)] = Field(
         default="nanodet", validate_default=True
@@ -79,12 +97,26 @@ class Detect(VideoStage, name="detect", version=1):
         assert isinstance(output, Boxes)
         looked_at = np.arange(0, output.num_frames, self.frame_stride)
         chosen = looked_at[np.linspace(0, len(looked_at) - 1, 4).astype(int)]
+        labels = list(output.label or ())  # without any box the columns are unset
+        scores = output.score if output.score is not None else np.zeros(0, np.float32)
+        colours = {name: i for i, name in enumerate(dict.fromkeys(labels))}
+        scale = np.float32(_PREVIEW_HEIGHT / output.height)
         pictures = []
         for t, image in zip(chosen, inputs["frames"].decode(chosen), strict=True):
             rows = output.in_frame(int(t))
-            labels = list(output.label[rows]) if output.label is not None else []
-            pictures.append(draw_boxes(image, output.xyxy[rows], labels=labels))
-        return caption(strip(pictures, height=160), f"{output.video_id}  {len(output)} detections")
+            pictures.append(
+                draw_boxes(
+                    strip([image], height=_PREVIEW_HEIGHT),  # scaled first: text stays legible
+                    output.xyxy[rows] * scale,
+                    ids=[colours[name] for name in labels[rows]],
+                    labels=[
+                        f"{name} {score:.2f}"
+                        for name, score in zip(labels[rows], scores[rows], strict=True)
+                    ],
+                )
+            )
+        text = f"{output.video_id}  {len(output)} detections in {len(looked_at)} frames"
+        return caption(strip(pictures, height=_PREVIEW_HEIGHT), text)
 
 
 def select(
