@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import pickle
 from pathlib import Path
@@ -13,7 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.detect.detect import Detect
-from stages.detect.detectors.nanodet import COCO_CLASSES, NanoDet, decode_boxes, to_square
+from stages.detect.detectors.nanodet import (
+    COCO_CLASSES,
+    WEIGHTS,
+    NanoDet,
+    decode_boxes,
+    to_square,
+)
 from storage_schemas.errors import MissingDependency
 from storage_schemas.frames import Frames
 
@@ -131,6 +138,13 @@ def test_decode_boxes_worked_numbers() -> None:
         np.array([[8], [32]], np.float32),
     )
     assert boxes.tolist() == [[-12, -12, 20, 20], [152, 52, 248, 148]]
+
+
+def test_weights_are_the_ones_of_this_version() -> None:
+    """They are not in the key: raise the version of `NanoDet` when they change."""
+    digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert (NanoDet.version, digest[:16]) == (2, "ab0d18f7559bcf00")
+    assert digest in (WEIGHTS.parent / "NOTICE.md").read_text()
 
 
 def test_classes_are_those_of_coco() -> None:
