@@ -69,17 +69,23 @@ class Step:
         return f"Step({self.name!r})"
 
 
-def walk(targets: Sequence[Step]) -> Iterator[Step]:
-    """Every step that the targets rest on, inputs before readers, each once."""
+def walk(targets: Sequence[Step], *, unread: bool = False) -> Iterator[Step]:
+    """Every step that the targets rest on, inputs before readers, each once.
+
+    Inputs that a stage's parameters do not read (a method's unneeded annotations) are
+    passed over, unless `unread` asks for them as well.
+    """
     seen: set[int] = set()
 
     def visit(step: Step) -> Iterator[Step]:
         if id(step) in seen:
             return
         seen.add(id(step))
-        for steps in step.inputs.values():
-            for upstream in steps:
-                yield from visit(upstream)
+        reads = step.stage.reads()
+        for role, steps in step.inputs.items():
+            if unread or role in reads:
+                for upstream in steps:
+                    yield from visit(upstream)
         yield step
 
     for target in targets:
@@ -89,7 +95,7 @@ def walk(targets: Sequence[Step]) -> Iterator[Step]:
 def rebuild(targets: Sequence[Step], change: Callable[[Step], Stage]) -> list[Step]:
     """The same graph with the stage of each step replaced by ``change(step)``."""
     made: dict[int, Step] = {}
-    for step in walk(targets):
+    for step in walk(targets, unread=True):
         inputs = {role: tuple(made[id(s)] for s in steps) for role, steps in step.inputs.items()}
         made[id(step)] = Step(stage=change(step), inputs=inputs, name=step.name)
     return [made[id(target)] for target in targets]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from pipeline.graph import Step, rebuild, walk
+from pipeline.presets import filled_paths
 from pipeline.stage import Stage
 from storage_schemas.errors import ParameterError
 
@@ -31,7 +32,7 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
         Naming the nearest valid name, or the value and its bound.
     """
     changes: dict[str, dict[str, Any]] = {}
-    steps = list(walk(targets))
+    steps = list(walk(targets, unread=True))
     for setting in settings:
         path, equals, text = setting.partition("=")
         name, dot, parameter = path.strip().partition(".")
@@ -54,21 +55,51 @@ def _changed(step: Step, parameters: dict[str, Any]) -> Stage:
     stage = step.stage
     dumped = stage.model_dump(mode="json")
     for path, value in parameters.items():
-        holder: Any = dumped
-        *parents, last = path.split(".")
-        for depth, name in enumerate([*parents, last]):
-            if not isinstance(holder, dict) or name not in holder:
-                where = ".".join([step.name, *parents[:depth]])
-                known = sorted(holder) if isinstance(holder, dict) else []
-                raise ParameterError(f"{where} has no parameter {name!r}; {_nearest(name, known)}")
-            if depth < len(parents):
-                holder = holder[name]
+        holder, last = _place(step, dumped, path)
+        if last == "preset":
+            _drop_filled(stage, dumped, path, given=set(parameters))
+        chosen_anew = isinstance(holder[last], dict) and isinstance(value, str)
         holder[last] = value
-    if "preset" in parameters:  # what the old preset had filled in goes
-        filled = {name for preset in stage.presets.values() for name in preset}
-        dumped = {n: v for n, v in dumped.items() if n not in filled - set(parameters)}
+        if chosen_anew:  # by name: its own parameters may be set next
+            stage = _validated(step, dumped)
+            dumped = stage.model_dump(mode="json")
+    return _validated(step, dumped)
+
+
+def _place(step: Step, dumped: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    """The mapping that holds the last name of a dotted path, and that name."""
+    holder: Any = dumped
+    *parents, last = path.split(".")
+    for depth, name in enumerate([*parents, last]):
+        if not isinstance(holder, dict) or name not in holder:
+            where = ".".join([step.name, *parents[:depth]])
+            known = sorted(holder) if isinstance(holder, dict) else []
+            raise ParameterError(f"{where} has no parameter {name!r}; {_nearest(name, known)}")
+        if depth < len(parents):
+            holder = holder[name]
+    return holder, last
+
+
+def _drop_filled(
+    stage: Stage, dumped: dict[str, Any], path: str, *, given: Collection[str]
+) -> None:
+    """Take out what the old preset at `path` had filled in, but for what is `given`."""
+    parents = path.split(".")[:-1]
+    model: Any = stage
+    for name in parents:
+        model = getattr(model, name)
+    for filled in filled_paths(model.presets, prefix="".join(f"{name}." for name in parents)):
+        *above, last = filled.split(".")
+        holder: Any = dumped
+        for name in above:
+            holder = holder[name]
+        if filled not in given:
+            holder.pop(last, None)
+
+
+def _validated(step: Step, dumped: dict[str, Any]) -> Stage:
     try:
-        return type(stage).model_validate(dumped)
+        return type(step.stage).model_validate(dumped)
     except ValidationError as error:
         problems = "; ".join(
             f"{step.name}.{'.'.join(str(part) for part in e['loc'])} = {e['input']!r}: {e['msg']}"

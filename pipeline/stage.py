@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict
 
 from pipeline.graph import Step
+from pipeline.presets import WithPresets
 from storage_schemas.errors import StageDefinitionError
 from storage_schemas.manifest import ArtifactView
 from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
@@ -65,7 +66,7 @@ class Context:
     progress: Callable[[float, str], None] = field(default=_no_progress)
 
 
-class Stage(BaseModel):
+class Stage(WithPresets):
     """Base of all stages; its fields are its parameters and all of them are in the key.
 
     Class arguments: ``name`` and ``version``. Raise the version when the output for the
@@ -79,17 +80,6 @@ class Stage(BaseModel):
     roles: ClassVar[Mapping[str, Role]]
     output: ClassVar[type[Noun]]
     entry: ClassVar[str] = ""  # "process" or "run"; empty for the two base kinds
-    # Values that a ``preset`` field stands for. They are filled in before validation, so
-    # that the key holds what really counts; a value given by name wins.
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_preset(cls, values: Any) -> Any:
-        if cls.presets and isinstance(values, dict):
-            name = values.get("preset", cls.model_fields["preset"].default)
-            return {**cls.presets.get(name, {}), **values}
-        return values
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__()  # class arguments are read by the pydantic hook below

@@ -15,17 +15,17 @@ import pkgutil
 from typing import Any, ClassVar, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
 
+from pipeline.presets import WithPresets
 from storage_schemas.errors import ParameterError, StageDefinitionError
 
 
-class Variant(BaseModel):
+class Variant(WithPresets):
     """Base of a family of named choices.
 
     A family sets `package`; a choice gives its ``version`` as a class argument. Declare

@@ -73,27 +73,27 @@ def make_video() -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def make_frames() -> Callable[..., Any]:
-    """In-memory `Frames`: ``make_frames("a.mp4", frames_THWC)``."""
+def frames_of(video_id: str = "a.mp4", frames: Any = None, *, kind: Any = None, **more: Any) -> Any:
+    """In-memory `Frames`, or a subclass: ``frames_of("a.mp4", frames_THWC)``."""
     from storage_schemas.frames import Frames, Probe
     from storage_schemas.jpeg import encode_jpeg
 
-    def make(
-        video_id: str = "a.mp4", frames: Any = None, *, kind: Any = Frames, **more: Any
-    ) -> Any:
-        frames = moving_square(**more) if frames is None else frames
-        return kind(
-            video_id=video_id,
-            jpegs=[encode_jpeg(frame, quality=95) for frame in frames],
-            pts_seconds=np.arange(len(frames)) / 25,
-            source_frames=np.arange(len(frames), dtype=np.int32),
-            height=frames.shape[1],
-            width=frames.shape[2],
-            probe=Probe(codec="h264", frames_expected=len(frames), frames_decoded=len(frames)),
-        )
+    frames = moving_square(**more) if frames is None else frames
+    return (kind or Frames)(
+        video_id=video_id,
+        jpegs=[encode_jpeg(frame, quality=95) for frame in frames],
+        pts_seconds=np.arange(len(frames)) / 25,
+        source_frames=np.arange(len(frames), dtype=np.int32),
+        height=frames.shape[1],
+        width=frames.shape[2],
+        probe=Probe(codec="h264", frames_expected=len(frames), frames_decoded=len(frames)),
+    )
 
-    return make
+
+@pytest.fixture
+def make_frames() -> Callable[..., Any]:
+    """`frames_of`, for tests that take it as a fixture."""
+    return frames_of
 
 
 @pytest.fixture(scope="session")

@@ -46,3 +46,17 @@ def sample_clip(
     if jitter and stride > 1:
         indices = indices + rng.integers(0, stride, size=num_frames)
     return np.minimum(indices, length - 1)
+
+
+def sample_window(
+    rng: np.random.Generator, *, length: int, num_frames: int, stride: int = 1
+) -> NDArray[np.int64]:
+    """Frame indices (T,) of a window at a uniform place; a video too short is looped.
+
+    References
+    ----------
+    rspnet.md and fame.md, section 2.
+    """
+    span = (num_frames - 1) * stride + 1
+    start = int(rng.integers(0, max(0, length - span) + 1))
+    return (start + stride * np.arange(num_frames)) % length

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +24,36 @@ if TYPE_CHECKING:
 
 @dataclass
 class Step:
-    """Result of an objective on a batch: what to minimise and what to log."""
+    """Result of an objective on a batch.
+
+    Parameters
+    ----------
+    loss : Tensor
+        What to minimise.
+    metrics : dict of str -> Tensor
+        What to log.
+    keep : dict of str -> Tensor
+        What `Method.after_step` needs, such as the keys for a queue; without gradients.
+    """
 
     loss: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    keep: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Method(Variant):
     """Base of all methods.
 
     ``needs`` names the annotation inputs of the ``pretrain`` stage that the method reads;
-    changing any other annotation does not retrain it.
+    changing any other annotation does not retrain it. ``encoder_options`` is the form in
+    which the encoder is pretrained, and ``synchronised_batch_norm`` says whether statistics
+    are shared by the devices.
     """
 
     package: ClassVar[str] = "stages.pretrain.methods"
     needs: ClassVar[frozenset[str]] = frozenset()
+    encoder_options: ClassVar[Mapping[str, Any]] = {}
+    synchronised_batch_norm: ClassVar[bool] = True
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """Arrays that make one training example; pure, runs in a CPU worker.
@@ -64,11 +79,16 @@ class Method(Variant):
         batch : mapping of str -> Tensor
             Stacked `views`.
         generator : numpy Generator
-            Seeded by (seed, step): photometric parameters are drawn from it.
+            Seeded by (seed, step), the same on all ranks: draw for the global batch and
+            take the rows of `stages.learning.distributed.local_rows`.
+
+        Notes
+        -----
+        Changes no state: what a step leaves behind is changed by `after_step`.
         """
         raise NotImplementedError
 
-    def after_step(self, objective: Objective) -> None:
+    def after_step(self, objective: Objective, step: Step) -> None:
         """What follows an optimiser step: momentum update, queue."""
         return None
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet
 STD = (0.229, 0.224, 0.225)
+
+
+def to_unit(clips_BTHWC: Tensor) -> Tensor:
+    """RGB clips (B, T, H, W, 3), uint8, to (B, 3, T, H, W), float32 in 0..1."""
+    return clips_BTHWC.permute(0, 4, 1, 2, 3).to(torch.float32).contiguous() / 255
+
+
+def standardise(
+    clips_BCTHW: Tensor, *, mean: Sequence[float] = MEAN, std: Sequence[float] = STD
+) -> Tensor:
+    """Clips (B, 3, T, H, W) in 0..1, minus the mean, over the deviation of each channel."""
+    shape = (1, 3, 1, 1, 1)
+    mean_C, std_C = (torch.tensor(v, device=clips_BCTHW.device).view(shape) for v in (mean, std))
+    return (clips_BCTHW - mean_C) / std_C
 
 
 def normalise(clips_BTHWC: Tensor) -> Tensor:
     """RGB clips (B, T, H, W, 3), uint8 or float in 0..255, to (B, 3, T, H, W) float32.
 
-    ImageNet mean and standard deviation, as all five methods use.
+    ImageNet mean and standard deviation.
     """
     mean = torch.tensor(MEAN, device=clips_BTHWC.device) * 255
     std = torch.tensor(STD, device=clips_BTHWC.device) * 255

@@ -93,7 +93,7 @@ class Trainer:
             videos=spec.videos,
         )
         self.objective = Objective(method, build(self.encoder_spec, pretraining=True))
-        if self.device.type == "cuda" and world_size > 1:
+        if self.device.type == "cuda" and world_size > 1 and method.synchronised_batch_norm:
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
         self.objective.to(self.device)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
@@ -134,7 +134,9 @@ class Trainer:
         model: nn.Module = self.objective
         if self.world_size > 1:
             model = DistributedDataParallel(
-                self.objective, device_ids=[self.device] if self.device.type == "cuda" else None
+                self.objective,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                broadcast_buffers=False,  # queues are equal anyway, statistics are rank 0's
             )
         self.objective.train()
         total = self.optimisation.epochs * schedule.steps_per_epoch
@@ -170,7 +172,7 @@ class Trainer:
     def train_step(self, model: nn.Module, batch: dict[str, Tensor], *, epoch: int) -> Step:
         """One optimiser step on one batch."""
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        generator = np.random.default_rng([self.spec.seed, self.step, self.rank])
+        generator = np.random.default_rng([self.spec.seed, self.step])  # the same on all ranks
         for group in self.optimiser.param_groups:
             group["lr"] = self.optimisation.rate_at(epoch)
         with torch.autocast(self.device.type, enabled=self.mixed):
@@ -189,7 +191,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.parameters, self.optimisation.gradient_clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.objective.method.after_step(self.objective)
+        self.objective.method.after_step(self.objective, result)
         return result
 
     def save(self) -> None:

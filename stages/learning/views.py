@@ -59,3 +59,78 @@ def resized(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Height and width after scaling the short side, aspect kept."""
     scale = short_side / min(height, width)
     return max(short_side, round(height * scale)), max(short_side, round(width * scale))
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """Cut a rectangle out of every frame, resize it to a square, maybe mirror it.
+
+    ``top``, ``left``, ``height`` and ``width`` are pixels of the stored frame.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: int
+    flip: bool
+
+    @classmethod
+    def sample(
+        cls,
+        rng: np.random.Generator,
+        *,
+        height: int,
+        width: int,
+        size: int,
+        area: tuple[float, float],
+        aspect: tuple[float, float] = (3 / 4, 4 / 3),
+        tries: int = 10,
+        flip_probability: float = 0.5,
+    ) -> ResizedCrop:
+        """Draw area, aspect (log-uniform), place and flip.
+
+        Where no draw fits in `tries`, the largest centred rectangle with an aspect in
+        bounds is taken, as torchvision does.
+        """
+        box = (0, 0, height, width)
+        for _ in range(tries):
+            share = rng.uniform(*area) * height * width
+            ratio = np.exp(rng.uniform(*np.log(aspect)))
+            w, h = round(np.sqrt(share * ratio)), round(np.sqrt(share / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                top = int(rng.integers(0, height - h + 1))
+                box = (top, int(rng.integers(0, width - w + 1)), h, w)
+                break
+        else:
+            ratio = float(np.clip(width / height, *aspect))
+            w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+            box = ((height - h) // 2, (width - w) // 2, h, w)
+        return cls(*box, size=size, flip=bool(rng.random() < flip_probability))
+
+    def apply(self, clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Clip of shape (T, size, size, 3), bilinear."""
+        out_THWC = np.empty((len(clip_THWC), self.size, self.size, 3), np.uint8)
+        for t, frame in enumerate(clip_THWC):
+            cut = frame[self.top : self.top + self.height, self.left : self.left + self.width]
+            cv2.resize(cut, (self.size, self.size), dst=out_THWC[t], interpolation=cv2.INTER_LINEAR)
+        return out_THWC[:, :, ::-1] if self.flip else out_THWC
+
+    def apply_boxes(self, xyxy_N4: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes of the stored frame in pixels of the view, clipped to it; some may vanish."""
+        shift = np.array([self.left, self.top] * 2, np.float32)
+        scale = np.array([self.size / self.width, self.size / self.height] * 2, np.float32)
+        moved_N4 = np.clip((xyxy_N4 - shift) * scale, 0, self.size)
+        if self.flip:
+            moved_N4 = moved_N4 * [-1, 1, -1, 1] + [self.size, 0, self.size, 0]
+            moved_N4 = moved_N4[:, [2, 1, 0, 3]]
+        return moved_N4.astype(np.float32)
+
+    def apply_mask(self, mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mask of the stored frame in the view, shape (size, size)."""
+        cut = mask_HW[self.top : self.top + self.height, self.left : self.left + self.width]
+        soft = cv2.resize(
+            cut.astype(np.float32), (self.size, self.size), interpolation=cv2.INTER_LINEAR
+        )
+        mask = soft >= 0.5
+        return np.asarray(mask[:, ::-1] if self.flip else mask)

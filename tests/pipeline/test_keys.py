@@ -31,6 +31,8 @@ OTHER: dict[str, Any] = {
     "milestones": [7],
     "min_aspect": 0.25,
     "max_aspect": 3.0,
+    "hidden": 24,
+    "blur_taps": 5,
 }
 
 
@@ -55,6 +57,8 @@ def other_value(name: str, field: FieldInfo, value: Any) -> Any:
                 and (Lt not in bounds or candidate < bounds[Lt].lt)
             ):
                 return type(value)(candidate)
+    if isinstance(value, tuple) and all(isinstance(v, float) for v in value):
+        return tuple(v / 2 for v in value)
     if isinstance(value, str):
         return f"{value} changed"
     raise AssertionError(f"give another value for {name} ({field.annotation}) in OTHER")

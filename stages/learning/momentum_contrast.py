@@ -1,0 +1,128 @@
+"""MoCo's machinery, for every method that stands on it: two views, a twin and a queue.
+
+Free of torch at import, so that planning can read the settings.
+
+References
+----------
+He et al., *Momentum Contrast*, CVPR 2020; two-way form after FAME (Ding et al., CVPR 2022).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from stages.learning.method import Step
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from stages.learning.objective import Objective
+
+
+class MomentumContrast(BaseModel):
+    """Settings of the contrast between two views of a video.
+
+    Parameters
+    ----------
+    dim : int
+        Dimensions of the embedding.
+    hidden : int or None
+        Width of the projector's hidden layer; None for a linear one.
+    temperature : float
+    momentum : float
+        Of the twin encoder, per step.
+    queue_size : int
+        Keys that serve as negatives.
+    symmetric : bool
+        Whether the views also change roles; the losses are averaged.
+    reread_queue : bool
+        As FAME's released code, let the second pass see the first pass's keys among its
+        negatives: each query then meets its own video as a negative.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=1)
+    hidden: int | None = Field(512, ge=1)
+    temperature: float = Field(0.1, gt=0)
+    momentum: float = Field(0.999, ge=0, lt=1)
+    queue_size: int = Field(16384, ge=1)
+    symmetric: bool = True
+    reread_queue: bool = False
+
+    def heads(self, encoder: nn.Module) -> dict[str, nn.Module]:
+        """Projector, twins of encoder and projector, queue."""
+        from stages.learning.contrastive import Projector, Queue, momentum_copy
+
+        projector = Projector(int(encoder.out_channels), self.dim, hidden=self.hidden)  # type: ignore[arg-type]
+        return {
+            "projector": projector,
+            "twin_encoder": momentum_copy(encoder),
+            "twin_projector": momentum_copy(projector),
+            "queue": Queue(self.queue_size, self.dim),
+        }
+
+    def step(
+        self, objective: Objective, first: Tensor, second: Tensor, generator: np.random.Generator
+    ) -> Step:
+        """Loss of two batches of views (B, 3, T, H, W); row *i* of both is one video."""
+        from stages.learning.contrastive import accuracy, contrast, info_nce
+
+        queue: Any = objective.heads["queue"]
+        negatives = queue.keys_KD.clone()  # a push after this step must not change the graph
+        query = embed(objective, first)
+        key = embed_keys(objective, second, generator)
+        logits = contrast(query, key, negatives, temperature=self.temperature)
+        loss, keys = info_nce(logits), [key]
+        if self.symmetric:
+            if self.reread_queue:
+                negatives = queue.after(key)
+            query = embed(objective, second)
+            key = embed_keys(objective, first, generator)
+            other = contrast(query, key, negatives, temperature=self.temperature)
+            loss, keys = (loss + info_nce(other)) / 2, [*keys, key]
+        return Step(
+            loss=loss,
+            metrics={"contrast_accuracy": accuracy(logits)},
+            keep={f"keys_{i}": key for i, key in enumerate(keys)},
+        )
+
+    def after_step(self, objective: Objective, step: Step) -> None:
+        """Queue the keys in the order of the passes, then move the twins."""
+        queue: Any = objective.heads["queue"]
+        for name in sorted(step.keep):
+            queue.push(step.keep[name])
+        follow_twins(objective, momentum=self.momentum)
+
+
+def embed(objective: Objective, clips_BCTHW: Tensor) -> Tensor:
+    """Unit vectors (B, D) of the trained encoder and projector."""
+    vectors: Tensor = objective.heads["projector"](objective.encoder(clips_BCTHW))
+    return vectors
+
+
+def embed_keys(objective: Objective, clips_BCTHW: Tensor, generator: np.random.Generator) -> Tensor:
+    """Unit vectors (B, D) of the twins, without gradients, by shuffled batches."""
+    from stages.learning.distributed import encode_shuffled
+
+    heads = objective.heads
+
+    def encode(clips: Tensor) -> tuple[Tensor]:
+        return (heads["twin_projector"](heads["twin_encoder"](clips)),)
+
+    (keys,) = encode_shuffled(encode, clips_BCTHW, generator)
+    return keys
+
+
+def follow_twins(objective: Objective, *, momentum: float) -> None:
+    """Move every head named ``twin_X`` towards X, which is a head or the encoder."""
+    from stages.learning.contrastive import follow
+
+    for name, twin in objective.heads.items():
+        if name.startswith("twin_"):
+            original = name.removeprefix("twin_")
+            source = objective.encoder if original == "encoder" else objective.heads[original]
+            follow(twin, source, momentum=momentum)

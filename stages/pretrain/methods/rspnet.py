@@ -1,0 +1,113 @@
+"""RSPNet (Chen et al., AAAI 2021): relative playback speed, and which video it is.
+
+Two clips of a video at one speed must be nearer to each other than two at different
+speeds; beside it, clips of a video at any speed must be told from those of other videos.
+
+Notes
+-----
+Behaviour after specs/rspnet.md. Departures: a queue of any size is kept whole where the
+reference cuts it to a multiple of the batch, and speeds are assigned over the global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from stages.learning.clips import sample_window
+from stages.learning.colour import ColourLaw
+from stages.learning.method import Method, Step
+from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.relative_speed import RelativeSpeed
+from stages.learning.sample import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from stages.learning.objective import Objective
+
+_JITTER = ColourLaw(jitter_probability=1.0, hue=0.4, blur_probability=0.0)
+
+
+class RSPNet(Method, version=1):
+    """Hyper-parameters (rspnet.md sections 2 and 3).
+
+    Parameters
+    ----------
+    preset : {"reference", "paper"}
+        "reference" is the released code, which made the published weights: similarities of
+        the speed task are divided by the temperature, the margin is 2. "paper" is the
+        formula in print: no temperature, margin 0.15. They differ in the weight of the
+        tasks, by a factor of 14.
+    num_frames, size : int
+        Of the clips that the encoder sees.
+    crop_area : (float, float)
+    relative : RelativeSpeed
+    colour : bool
+    colour_law : ColourLaw
+        The reference's ``aug_plus`` is ``jitter_probability=0.8, hue=0.1,
+        blur_probability=0.5, blur_sigma=(1.5, 1.5), blur_taps=3``.
+    """
+
+    synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "reference": {"relative": {"margin": 2.0, "speed_temperature": 0.07}},
+        "paper": {"relative": {"margin": 0.15, "speed_temperature": 1.0}},
+    }
+
+    preset: Literal["reference", "paper"] = "reference"
+    num_frames: int = Field(16, ge=2)
+    size: int = Field(112, ge=32)
+    crop_area: tuple[float, float] = (0.4, 1.0)
+    relative: RelativeSpeed = RelativeSpeed()
+    colour: bool = True
+    colour_law: ColourLaw = _JITTER
+
+    def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
+        """``query`` and ``key``: consecutive frames (T * speed, S, S, 3), uint8."""
+        return {
+            name: sample_view(
+                sample.frames,
+                rng,
+                indices=sample_window(
+                    rng,
+                    length=len(sample.frames),
+                    num_frames=self.num_frames * self.relative.speed,
+                ),
+                size=self.size,
+                area=self.crop_area,
+            )
+            for name in ("query", "key")
+        }
+
+    def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
+        """See `RelativeSpeed.heads`."""
+        return self.relative.heads(encoder)
+
+    def loss(
+        self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
+    ) -> Step:
+        """Both tasks; see `RelativeSpeed.step`."""
+        from stages.learning.photometric import augment
+        from stages.learning.pixels import standardise, to_unit
+
+        clips = []
+        for name in ("query", "key"):
+            pixels = to_unit(batch[name])
+            if self.colour:
+                pixels = augment(pixels, self.colour_law, generator)
+            clips.append(standardise(pixels))
+        speeds = self.relative.split(clips[0], clips[1], self.num_frames, generator)
+        return self.relative.step(objective, speeds, generator)
+
+    def after_step(self, objective: Objective, step: Step) -> None:
+        """Queue and twins."""
+        self.relative.after_step(objective, step)
+
+    def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
+        """Query and key, before colours and speeds are chosen."""
+        return picture_pair(views["query"], views["key"])
