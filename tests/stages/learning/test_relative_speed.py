@@ -1,0 +1,114 @@
+"""RSPNet's machinery: the speed split, the margin loss, what each head learns from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.encoders import build
+from stages.learning.method import Step
+from stages.learning.objective import Objective
+from stages.learning.relative_speed import RelativeSpeed, speed_margin_loss
+from stages.pretrain.methods.rspnet import RSPNet
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8])
+def test_split_gives_each_query_a_key_of_its_speed_and_one_of_the_other(batch: int) -> None:
+    clip = torch.arange(32.0).view(1, 1, 32, 1, 1).expand(batch, 3, 32, 2, 2)
+    speeds = RelativeSpeed().split(clip, clip + 100, 16, rng(batch))
+    slow, fast = torch.arange(16.0), torch.arange(0.0, 32, 2)
+    is_slow = speeds.query[:, 0, 1, 0, 0] == 1
+    assert is_slow.sum() == batch // 2
+    for i in range(batch):
+        own, other = (slow, fast) if is_slow[i] else (fast, slow)
+        assert torch.equal(speeds.query[i, 0, :, 0, 0], own)
+        assert torch.equal(speeds.same[i, 0, :, 0, 0], own + 100)
+        assert torch.equal(speeds.other[i, 0, :, 0, 0], other + 100)
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "paper", "reference"),
+    [(0.8, 0.6, 0.0, 0.0), (0.8, 0.75, 0.10, 1.285714), (0.7, 0.7, 0.15, 2.0),
+     (0.6, 0.5, 0.05, 0.571429), (0.5, 0.6, 0.25, 3.428571)],
+)  # fmt: skip
+def test_margin_loss_on_worked_numbers(
+    near: float, far: float, paper: float, reference: float
+) -> None:
+    a, b = torch.tensor([near]), torch.tensor([far])
+    assert speed_margin_loss(a, b, margin=0.15, temperature=1).item() == pytest.approx(
+        paper, abs=1e-6
+    )
+    assert speed_margin_loss(a, b, margin=2, temperature=0.07).item() == pytest.approx(
+        reference, abs=1e-5
+    )
+
+
+def test_reference_loss_is_the_printed_one_with_margin_014_times_14() -> None:
+    near, far = torch.rand(2, 64).mul(2).sub(1)
+    reference = speed_margin_loss(near, far, margin=2, temperature=0.07)
+    printed = speed_margin_loss(near, far, margin=0.14, temperature=1)
+    assert reference.item() == pytest.approx(printed.item() / 0.07, rel=1e-5)
+
+
+def test_presets_are_the_two_forms_of_the_margin() -> None:
+    paper = RSPNet(preset="paper").relative
+    assert (paper.margin, paper.speed_temperature) == (0.15, 1.0)
+    mixed = RSPNet(preset="paper", relative={"queue_size": 9}).relative  # type: ignore[arg-type]
+    assert (mixed.margin, mixed.queue_size) == (0.15, 9)
+    assert RSPNet().relative.margin == 2.0
+
+
+def make(**changes: object) -> tuple[RelativeSpeed, Objective]:
+    torch.manual_seed(0)
+    settings = RelativeSpeed(queue_size=8, dim=6, **changes)  # type: ignore[arg-type]
+    method = RSPNet(num_frames=4, size=32, relative=settings)
+    return settings, Objective(method, build(EncoderSpec(width=4)))
+
+
+def run(settings: RelativeSpeed, objective: Objective) -> Step:
+    clips = torch.randn(4, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+    speeds = settings.split(clips, clips.flip(0), 4, rng())
+    return settings.step(objective, speeds, rng())
+
+
+def test_each_projector_learns_from_its_own_task() -> None:
+    for weights, silent in (({"speed_weight": 0.0}, "speed"), ({"video_weight": 0.0}, "video")):
+        settings, objective = make(**weights)
+        run(settings, objective).loss.backward()
+        for name in ("video", "speed"):
+            moved = any(p.grad.any() for p in objective.heads[name].parameters())  # type: ignore[union-attr]
+            assert moved == (name != silent)
+
+
+@pytest.mark.parametrize("enqueue", ["other", "same"])
+def test_the_queue_takes_the_chosen_key_and_the_twin_moves_after_the_step(enqueue: str) -> None:
+    settings, objective = make(enqueue=enqueue)
+    before = objective.heads["queue"].keys_KD.clone()  # type: ignore[operator,union-attr]
+    result = run(settings, objective)
+    assert torch.equal(objective.heads["queue"].keys_KD, before)  # type: ignore[arg-type]
+    assert not result.keep["keys"].requires_grad
+    twin = next(objective.heads["twin_encoder"].parameters()).clone()
+    with torch.no_grad():
+        next(objective.encoder.parameters()).add_(1)
+    settings.after_step(objective, result)
+    assert torch.equal(objective.heads["queue"].keys_KD[:4], result.keep["keys"])  # type: ignore[index]
+    torch.testing.assert_close(
+        next(objective.heads["twin_encoder"].parameters()), twin + 0.001, atol=1e-6, rtol=0
+    )
+
+
+def test_loss_does_not_depend_on_the_order_of_the_batch() -> None:
+    settings, objective = make()
+    objective.eval()
+    clips = torch.randn(4, 3, 8, 32, 32)
+    speeds = settings.split(clips, clips.flip(0), 4, rng())
+    turned = type(speeds)(*(part.flip(0) for part in speeds))
+    torch.testing.assert_close(
+        settings.step(objective, speeds, rng()).loss, settings.step(objective, turned, rng()).loss
+    )
