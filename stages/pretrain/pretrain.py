@@ -17,8 +17,9 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from pipeline.pictures import line_plot, stack
 from pipeline.processes import ask_for_death_signal
 from pipeline.stage import Context, GatherStage
-from stages.learning.encoder_spec import EncoderSpec, Optimisation
+from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.method import Method
+from stages.learning.optimisation import Optimisation
 from storage_schemas import errors
 from storage_schemas.boxes import Boxes
 from storage_schemas.encoders import EncoderFiles
@@ -81,7 +82,7 @@ class Pretrain(GatherStage, name="pretrain", version=1):
             annotations["trajectories"] = [bank]
         spec_path = ctx.work / "train.json"
         # Imported here: a plan reads this file and must not load torch.
-        from stages.learning.train import TrainSpec
+        from stages.learning.trainer import TrainSpec
 
         TrainSpec(
             method=self.method.model_dump(mode="json"),

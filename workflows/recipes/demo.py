@@ -16,7 +16,8 @@ from stages.detect.detect import Detect
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.linear_probe import LinearProbe
 from stages.evaluate.retrieval import Retrieval
-from stages.learning.encoder_spec import EncoderSpec, Optimisation
+from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.optimisation import Optimisation
 from stages.pretrain.methods.ctp import CtP
 from stages.pretrain.pretrain import Pretrain
 from stages.propose.felzenszwalb import Felzenszwalb

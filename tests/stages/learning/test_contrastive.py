@@ -87,18 +87,18 @@ def test_the_twin_follows_parameters_but_not_buffers() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     twin = momentum_copy(module)
     assert not any(p.requires_grad for p in twin.parameters())
-    old = twin[0].weight.clone()  # type: ignore[index]
+    old = twin[0].weight.clone()
     with torch.no_grad():
-        module[0].weight.add_(1)  # type: ignore[operator]
-    module[1].running_mean.fill_(7)  # type: ignore[union-attr,operator]
+        module[0].weight.add_(1)
+    module[1].running_mean.fill_(7)
     follow(twin, module, momentum=0.999)
     torch.testing.assert_close(
-        twin[0].weight,  # type: ignore[index]
+        twin[0].weight,
         0.999 * old + 0.001 * module[0].weight,
         atol=1e-7,
         rtol=0,
     )
-    assert not twin[1].running_mean.any()  # type: ignore[index]
+    assert not twin[1].running_mean.any()
 
 
 @pytest.mark.parametrize("hidden", [None, 6])

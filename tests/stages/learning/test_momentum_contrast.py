@@ -15,7 +15,7 @@ from stages.pretrain.methods.moco import MoCo
 
 def make(**changes: object) -> tuple[MomentumContrast, Objective]:
     torch.manual_seed(0)
-    settings = MomentumContrast(queue_size=16, dim=6, hidden=8, **changes)  # type: ignore[arg-type]
+    settings = MomentumContrast(queue_size=16, dim=6, hidden=8, **changes)
     return settings, Objective(MoCo(contrast=settings), build(EncoderSpec(width=4))).eval()
 
 
@@ -46,7 +46,7 @@ def test_a_step_queues_both_keys_in_the_order_of_the_passes() -> None:
         keys = [embed(objective, second), embed(objective, first)]  # twins are equal at first
     settings.after_step(objective, result)
     queue = objective.heads["queue"]
-    torch.testing.assert_close(queue.keys_KD[:8], torch.cat(keys))  # type: ignore[index]
+    torch.testing.assert_close(queue.keys_KD[:8], torch.cat(keys))
     assert queue.place == 8
 
 
@@ -56,7 +56,7 @@ def test_only_the_released_code_meets_its_own_keys_as_negatives(reread: bool) ->
     first, second = views()
     with torch.no_grad():
         # Filled with the opposite of the queries, so that no other negative is near.
-        objective.heads["queue"].keys_KD.copy_(-embed(objective, first).mean(0).expand(16, 6))  # type: ignore[operator,union-attr]
+        objective.heads["queue"].keys_KD.copy_(-embed(objective, first).mean(0).expand(16, 6))
     one_way = MomentumContrast(queue_size=16, dim=6, hidden=8, symmetric=False)
     there = one_way.step(objective, first, second, rng()).loss
     both = settings.step(objective, first, second, rng()).loss

@@ -59,14 +59,14 @@ def test_reference_loss_is_the_printed_one_with_margin_014_times_14() -> None:
 def test_presets_are_the_two_forms_of_the_margin() -> None:
     paper = RSPNet(preset="paper").relative
     assert (paper.margin, paper.speed_temperature) == (0.15, 1.0)
-    mixed = RSPNet(preset="paper", relative={"queue_size": 9}).relative  # type: ignore[arg-type]
+    mixed = RSPNet(preset="paper", relative={"queue_size": 9}).relative
     assert (mixed.margin, mixed.queue_size) == (0.15, 9)
     assert RSPNet().relative.margin == 2.0
 
 
 def make(**changes: object) -> tuple[RelativeSpeed, Objective]:
     torch.manual_seed(0)
-    settings = RelativeSpeed(queue_size=8, dim=6, **changes)  # type: ignore[arg-type]
+    settings = RelativeSpeed(queue_size=8, dim=6, **changes)
     method = RSPNet(num_frames=4, size=32, relative=settings)
     return settings, Objective(method, build(EncoderSpec(width=4)))
 
@@ -82,22 +82,22 @@ def test_each_projector_learns_from_its_own_task() -> None:
         settings, objective = make(**weights)
         run(settings, objective).loss.backward()
         for name in ("video", "speed"):
-            moved = any(p.grad.any() for p in objective.heads[name].parameters())  # type: ignore[union-attr]
+            moved = any(p.grad.any() for p in objective.heads[name].parameters())
             assert moved == (name != silent)
 
 
 @pytest.mark.parametrize("enqueue", ["other", "same"])
 def test_the_queue_takes_the_chosen_key_and_the_twin_moves_after_the_step(enqueue: str) -> None:
     settings, objective = make(enqueue=enqueue)
-    before = objective.heads["queue"].keys_KD.clone()  # type: ignore[operator,union-attr]
+    before = objective.heads["queue"].keys_KD.clone()
     result = run(settings, objective)
-    assert torch.equal(objective.heads["queue"].keys_KD, before)  # type: ignore[arg-type]
+    assert torch.equal(objective.heads["queue"].keys_KD, before)
     assert not result.keep["keys"].requires_grad
     twin = next(objective.heads["twin_encoder"].parameters()).clone()
     with torch.no_grad():
         next(objective.encoder.parameters()).add_(1)
     settings.after_step(objective, result)
-    assert torch.equal(objective.heads["queue"].keys_KD[:4], result.keep["keys"])  # type: ignore[index]
+    assert torch.equal(objective.heads["queue"].keys_KD[:4], result.keep["keys"])
     torch.testing.assert_close(
         next(objective.heads["twin_encoder"].parameters()), twin + 0.001, atol=1e-6, rtol=0
     )

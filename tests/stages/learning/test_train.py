@@ -18,7 +18,7 @@ import torch
 from pipeline.stage import Context
 from stages.learning.data import Examples, Schedule
 from stages.learning.method import Method
-from stages.learning.train import CHECKPOINT, TrainSpec
+from stages.learning.trainer import CHECKPOINT, TrainSpec
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
