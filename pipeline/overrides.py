@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipeline.graph import Step, rebuild, walk
 from pipeline.presets import filled_paths
 from pipeline.stage import Stage
+from pipeline.variant import Variant
 from storage_schemas.errors import ParameterError
 
 
@@ -58,11 +59,13 @@ def _changed(step: Step, parameters: dict[str, Any]) -> Stage:
         holder, last = _place(step, dumped, path)
         if last == "preset":
             _drop_filled(stage, dumped, path, given=set(parameters))
-        chosen_anew = isinstance(holder[last], dict) and isinstance(value, str)
+        old = _value_at(stage, path)
         holder[last] = value
-        if chosen_anew:  # by name: its own parameters may be set next
-            stage = _validated(step, dumped)
-            dumped = stage.model_dump(mode="json")
+        if isinstance(old, Variant) and isinstance(value, str):
+            holder[last] = _chosen(old, value)
+            if None not in holder[last].values():
+                stage = _validated(step, dumped)
+                dumped = stage.model_dump(mode="json")  # its own parameters may be set next
     return _validated(step, dumped)
 
 
@@ -80,14 +83,36 @@ def _place(step: Step, dumped: dict[str, Any], path: str) -> tuple[dict[str, Any
     return holder, last
 
 
+def _value_at(model: Any, path: str) -> Any:
+    """What a stage holds at a dotted path; None inside of plain mappings."""
+    for name in path.split("."):
+        model = getattr(model, name, None)
+    return model
+
+
+def _chosen(old: Variant, name: str) -> dict[str, Any]:
+    """Another choice of a family, with what the recipe had set of the old one and both have.
+
+    A recipe for small machines gives its method short clips; another method, chosen by
+    name, is to have them as well. Required parameters are None until they are set.
+    """
+    new = old.family().find(name).model_fields
+    dumped = old.model_dump(mode="json")
+    shared = {
+        field: dumped[field]
+        for field in sorted(old.model_fields_set - {"preset"})
+        if field in new and new[field].annotation == type(old).model_fields[field].annotation
+    }
+    required = {field: None for field, info in new.items() if info.is_required()}
+    return {"name": name, **required, **shared}
+
+
 def _drop_filled(
     stage: Stage, dumped: dict[str, Any], path: str, *, given: Collection[str]
 ) -> None:
     """Take out what the old preset at `path` had filled in, but for what is `given`."""
     parents = path.split(".")[:-1]
-    model: Any = stage
-    for name in parents:
-        model = getattr(model, name)
+    model = _value_at(stage, ".".join(parents)) if parents else stage
     for filled in filled_paths(model.presets, prefix="".join(f"{name}." for name in parents)):
         *above, last = filled.split(".")
         holder: Any = dumped

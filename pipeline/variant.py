@@ -55,6 +55,11 @@ class Variant(WithPresets):
             )
 
     @classmethod
+    def family(cls) -> type[Variant]:
+        """The base class that this is a choice of."""
+        return next(base for base in cls.__mro__ if "package" in vars(base))
+
+    @classmethod
     def choose(cls, value: Any) -> Any:
         """Turn a name, a dotted path or ``{"name": ..., parameters...}`` into a choice."""
         if isinstance(value, cls):

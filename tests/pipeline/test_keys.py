@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "max_aspect": 3.0,
     "hidden": 24,
     "blur_taps": 5,
+    "rate_per": 16,
 }
 
 

@@ -35,6 +35,18 @@ def test_nested_parameters_and_variants() -> None:
     assert detect.detector.name == "nanodet"  # type: ignore[attr-defined]
 
 
+def test_another_choice_keeps_what_the_recipe_set_and_both_have() -> None:
+    method = stage_of(set_("pretrain.method=moco"), "pretrain").method  # type: ignore[attr-defined]
+    assert (method.name, method.num_frames) == ("moco", demo.FRAMES)
+    assert method.contrast.queue_size == 16384  # the method's own default
+    mixed = set_("pretrain.method=rspnet", "pretrain.method.relative.queue_size=64")
+    assert stage_of(mixed, "pretrain").method.relative.queue_size == 64  # type: ignore[attr-defined]
+    twice = set_("pretrain.method=rspnet", "pretrain.method.preset=paper")
+    assert stage_of(twice, "pretrain").method.relative.margin == 0.15  # type: ignore[attr-defined]
+    back = set_("pretrain.method=rspnet", "pretrain.method=ctp")
+    assert stage_of(back, "pretrain").method.num_frames == demo.FRAMES  # type: ignore[attr-defined]
+
+
 def test_a_step_name_is_narrower_than_a_stage_name() -> None:
     both = set_("decode.quality=50")
     assert stage_of(both, "decode").quality == 50  # type: ignore[attr-defined]
