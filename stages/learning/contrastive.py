@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.learning.distributed import gather_constant
+from storage_schemas.errors import ParameterError
 
 
 def contrast(
@@ -90,6 +91,14 @@ class Projector(nn.Module):
             layers += [nn.Linear(channels, hidden), nn.ReLU()]
             channels = hidden
         self.layers = nn.Sequential(*layers, nn.Linear(channels, dim))
+
+    @property
+    def linear(self) -> nn.Linear:
+        """The only layer; raises `ParameterError` where there are more."""
+        (*more, layer) = self.layers
+        if more or not isinstance(layer, nn.Linear):
+            raise ParameterError("the projector has a hidden layer; this needs hidden=None")
+        return layer
 
     def forward(self, features_BCTHW: Tensor) -> Tensor:
         """Unit vectors (B, D)."""

@@ -66,14 +66,25 @@ class MomentumContrast(BaseModel):
         }
 
     def step(
-        self, objective: Objective, first: Tensor, second: Tensor, generator: np.random.Generator
+        self,
+        objective: Objective,
+        first: Tensor,
+        second: Tensor,
+        generator: np.random.Generator,
+        *,
+        features: Tensor | None = None,
     ) -> Step:
-        """Loss of two batches of views (B, 3, T, H, W); row *i* of both is one video."""
+        """Loss of two batches of views (B, 3, T, H, W); row *i* of both is one video.
+
+        `features` are the encoder's of the first views, if they are known already.
+        """
         from stages.learning.contrastive import accuracy, contrast, info_nce
 
         queue: Any = objective.heads["queue"]
         negatives = queue.keys_KD.clone()  # a push after this step must not change the graph
-        query = embed(objective, first)
+        if features is None:
+            features = objective.encoder(first)
+        query = objective.heads["projector"](features)
         key = embed_keys(objective, second, generator)
         logits = contrast(query, key, negatives, temperature=self.temperature)
         loss, keys = info_nce(logits), [key]

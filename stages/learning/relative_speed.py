@@ -114,8 +114,15 @@ class RelativeSpeed(BaseModel):
             other=torch.where(is_slow, at(key, self.speed), at(key, 1)),
         )
 
-    def step(self, objective: Objective, clips: Speeds, generator: np.random.Generator) -> Step:
-        """Loss of both tasks on a batch."""
+    def step(
+        self,
+        objective: Objective,
+        clips: Speeds,
+        generator: np.random.Generator,
+        *,
+        features: Tensor | None = None,
+    ) -> Step:
+        """Loss of both tasks on a batch; `features` are those of the query, if known."""
         import torch
 
         from stages.learning.contrastive import accuracy, contrast, info_nce
@@ -123,7 +130,8 @@ class RelativeSpeed(BaseModel):
         heads: Any = objective.heads
         other_video, other_speed = encode_keys(objective, clips.other, generator)
         same_video, same_speed = encode_keys(objective, clips.same, generator)
-        features = objective.encoder(clips.query)
+        if features is None:
+            features = objective.encoder(clips.query)
         video, speed = heads["video"](features), heads["speed"](features)
         negatives = heads["queue"].keys_KD.clone()
         same = contrast(video, same_video, negatives, temperature=self.temperature)

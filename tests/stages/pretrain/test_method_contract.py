@@ -20,12 +20,19 @@ from stages.learning.method import Method
 from stages.learning.objective import Objective
 from stages.learning.sample import Sample
 from stages.synthesize.synthesize import Synthesize
+from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.shards import Shard
 
 # Parameters that make a method small; methods without an entry run with their defaults.
 SMALL: dict[str, dict[str, Any]] = {
     "ctp": {"num_frames": 8, "hidden": 16, "strides": (1,), "initial_std": 0.05},
     "moco": {"num_frames": 8, "size": 48, "contrast": {"hidden": 16, "queue_size": 8}},
+    "previts": {
+        "num_frames": 4,
+        "size": 48,
+        "min_valid_frames": 4,
+        "relative": {"queue_size": 8},
+    },
     "rspnet": {"num_frames": 4, "size": 48, "relative": {"queue_size": 8}},
 }
 
@@ -41,7 +48,27 @@ def make_sample(make_frames: Any, tmp_path: Path, seed: int = 0) -> Sample:
 
     bank = Synthesize(num_frames=8, size=64, num_trajectories=4).run(ctx=Context(work=tmp_path))
     frames = make_frames(f"{seed}.mp4", kind=Shard, num_frames=12, size=(72, 80), seed=seed)
-    return Sample(frames=frames, trajectories=bank)
+    return Sample(frames=frames, trajectories=bank, tubes=tube_of(frames))
+
+
+def tube_of(frames: Shard) -> Boxes:
+    """The square of the test video, as a tube that is sure in every frame."""
+    count, height, width = len(frames), frames.height, frames.width
+    left = np.array([4 + (2 * t) % max(1, width - 20) for t in range(count)])
+    masks = np.zeros((count, height, width), np.bool_)
+    for t, x in enumerate(left):
+        masks[t, 10:22, x : x + 12] = True
+    return Boxes(
+        video_id=frames.video_id,
+        num_frames=count,
+        height=height,
+        width=width,
+        frame=np.arange(count, dtype=np.int32),
+        xyxy=np.stack([left, 0 * left + 10, left + 12, 0 * left + 22], 1).astype(np.float32),
+        score=np.ones(count, np.float32),
+        track=np.zeros(count, np.int32),
+        mask_runs=[encode_mask(mask) for mask in masks],
+    )
 
 
 def make_batch(method: Method, make_frames: Any, tmp_path: Path) -> dict[str, torch.Tensor]:

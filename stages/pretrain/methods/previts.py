@@ -1,0 +1,246 @@
+"""PreViTS (Chen et al., WACV 2023): clips that show the tracked object, and attention on it.
+
+Views are drawn at times and places where an unsupervised tube shows its object, and the
+encoder's Grad-CAM of finding the object in another view is pulled onto the object's mask.
+The base is RSPNet on clips or MoCo on frames.
+
+Notes
+-----
+Behaviour after specs/previts.md. Departures: accepted times are drawn from directly, not
+by trial; the twin moves once a step; masks are averaged, not point-sampled, onto the
+feature map; the attention pass sees the clips of the base loss, not a new draw of speeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.pictures import caption, stack, strip
+from stages.learning.clips import sample_window
+from stages.learning.colour import ColourLaw
+from stages.learning.covering_crop import Cover, sample_covering
+from stages.learning.method import Method, Step
+from stages.learning.momentum_contrast import MomentumContrast, embed_keys
+from stages.learning.relative_speed import RelativeSpeed, encode_keys
+from stages.learning.sample import Sample
+from stages.learning.views import ResizedCrop
+from storage_schemas.boxes import Boxes
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from stages.learning.objective import Objective
+
+_JITTER = ColourLaw(jitter_probability=1.0, hue=0.4, blur_probability=0.0)
+
+
+class PreViTS(Method, version=1):
+    """Hyper-parameters (previts.md sections 4 to 6).
+
+    Parameters
+    ----------
+    preset : {"recommended", "released"}
+        "released" is the code as published: crops must show a fifth of the object, maps
+        are stretched before the ReLU, and masks are point-sampled.
+    model : {"video", "image"}
+        RSPNet on clips, or MoCo on single frames with a 2-D encoder.
+    num_frames, size : int
+        Of the clips that the encoder sees; the image model sees one frame.
+    crop_area : (float, float)
+    constrain_time, constrain_crop : bool
+        Whether views are drawn when, and where, the object is seen.
+    min_valid_frames : int
+        Videos whose tube is sure in fewer frames are sampled as without PreViTS.
+    min_tube_score : float
+        Least score of a tube in a frame that counts as sure.
+    min_cover : float
+        Share of the object that a crop shows.
+    cover : {"mask", "iou"}
+        See `sample_covering`.
+    attention_weight : float
+        Of the attention loss; 0 trains with constrained sampling only.
+    relu_first : bool
+        See `similarity_map`.
+    mask_pooling : {"area", "points"}
+        See `shrink_mask`.
+    relative : RelativeSpeed
+        Of the video model.
+    contrast : MomentumContrast
+        Of the image model; its projector is linear.
+    colour : bool
+    colour_law : ColourLaw
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"tubes"})
+    synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "recommended": {"min_cover": 0.3, "relu_first": True, "mask_pooling": "area"},
+        "released": {"min_cover": 0.2, "relu_first": False, "mask_pooling": "points"},
+    }
+
+    preset: Literal["recommended", "released"] = "recommended"
+    model: Literal["video", "image"] = "video"
+    num_frames: int = Field(16, ge=1)
+    size: int = Field(224, ge=32)
+    crop_area: tuple[float, float] = (0.4, 1.0)
+    constrain_time: bool = True
+    constrain_crop: bool = True
+    min_valid_frames: int = Field(60, ge=1)
+    min_tube_score: float = Field(0.5, ge=0, le=1)
+    min_cover: float = Field(0.3, ge=0, le=1)
+    cover: Cover = "mask"
+    attention_weight: float = Field(3.0, ge=0)
+    relu_first: bool = True
+    mask_pooling: Literal["area", "points"] = "area"
+    relative: RelativeSpeed = RelativeSpeed()
+    contrast: MomentumContrast = MomentumContrast(
+        hidden=None, temperature=0.07, queue_size=65536, symmetric=False
+    )
+    colour: bool = True
+    colour_law: ColourLaw = _JITTER
+
+    @property
+    def window(self) -> int:
+        """Consecutive frames that a view is drawn from."""
+        return 1 if self.model == "image" else self.num_frames * self.relative.speed
+
+    def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
+        """``query`` and ``key`` (T, S, S, 3), uint8; their masks (S, S); ``has_mask``."""
+        assert sample.tubes is not None
+        rows = self._rows_by_frame(sample.tubes)
+        drawn: dict[str, NDArray[np.generic]] = {}
+        has_mask = bool(rows)
+        for name in ("query", "key"):
+            clip, mask = self._view(sample, rng, rows)
+            drawn |= {name: clip, f"{name}_mask": mask}
+            has_mask &= bool(mask.any())
+        return {**drawn, "has_mask": np.uint8(has_mask)}  # type: ignore[dict-item]
+
+    def _rows_by_frame(self, tubes: Boxes) -> dict[int, int]:
+        """Frame -> row of the tube that is sure in most frames; empty if it has too few."""
+        best: dict[int, int] = {}
+        for track in [] if tubes.track is None else np.unique(tubes.track).tolist():
+            frames = tubes.valid_frames(track, min_score=self.min_tube_score)
+            if len(frames) > len(best):
+                own = np.flatnonzero(tubes.track == track)
+                row_of = dict(zip(tubes.frame[own].tolist(), own.tolist(), strict=True))
+                best = {frame: row_of[frame] for frame in frames.tolist()}
+        return best if len(best) >= self.min_valid_frames else {}
+
+    def _view(
+        self, sample: Sample, rng: np.random.Generator, rows: Mapping[int, int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        frames, tubes = sample.frames, sample.tubes
+        assert tubes is not None
+        indices = sample_window(rng, length=len(frames), num_frames=self.window)
+        if rows and self.constrain_time:
+            starts = np.arange(max(0, len(frames) - self.window) + 1)
+            good = starts[np.isin((starts + self.window // 2) % len(frames), list(rows))]
+            if len(good):
+                indices = (rng.choice(good) + np.arange(self.window)) % len(frames)
+        row = rows.get(int(indices[self.window // 2]))
+        mask_HW = tubes.mask(row) if row is not None else None
+        if mask_HW is not None and self.constrain_crop:
+            crop = sample_covering(
+                rng,
+                mask_HW,
+                size=self.size,
+                area=self.crop_area,
+                min_cover=self.min_cover,
+                cover=self.cover,
+            )
+        else:
+            crop = ResizedCrop.sample(
+                rng,
+                height=frames.height,
+                width=frames.width,
+                size=self.size,
+                area=self.crop_area,
+            )
+        shown = np.zeros((self.size, self.size), np.bool_)
+        if mask_HW is not None:
+            shown = crop.apply_mask(mask_HW)
+        return crop.apply(frames.decode(indices)), shown.astype(np.uint8)
+
+    def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
+        """Those of RSPNet or MoCo."""
+        base = self.contrast if self.model == "image" else self.relative
+        return base.heads(encoder)
+
+    def loss(
+        self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
+    ) -> Step:
+        """The base method's loss and the attention loss."""
+        from stages.learning.photometric import augment
+        from stages.learning.pixels import standardise, to_unit
+
+        clips = []
+        for name in ("query", "key"):
+            pixels = to_unit(batch[name])
+            if self.colour:
+                pixels = augment(pixels, self.colour_law, generator)
+            clips.append(standardise(pixels))
+        if self.model == "image":
+            query, key = clips
+            features = objective.encoder(query)
+            step = self.contrast.step(objective, query, key, generator, features=features)
+            projector = "projector"
+        else:
+            speeds = self.relative.split(clips[0], clips[1], self.num_frames, generator)
+            key = speeds.same
+            features = objective.encoder(speeds.query)
+            step = self.relative.step(objective, speeds, generator, features=features)
+            projector = "video"
+        if self.attention_weight:
+            self._add_attention(step, objective, features, projector, key, batch, generator)
+        return step
+
+    def _add_attention(
+        self,
+        step: Step,
+        objective: Objective,
+        features: Tensor,
+        projector: str,
+        key: Tensor,
+        batch: Mapping[str, Tensor],
+        generator: np.random.Generator,
+    ) -> None:
+        from stages.learning.attention import attention_loss, shrink_mask, similarity_map
+
+        # What surrounds the object becomes the mean colour: 0 after standardising.
+        foreground = key * batch["key_mask"][:, None, None].to(key)
+        if self.model == "image":
+            key_BD = embed_keys(objective, foreground, generator)
+        else:
+            key_BD, _ = encode_keys(objective, foreground, generator)
+        heads: Any = objective.heads
+        seen = similarity_map(features, heads[projector], key_BD, relu_first=self.relu_first)
+        size = (seen.shape[-2], seen.shape[-1])
+        mask = shrink_mask(batch["query_mask"], size, pooling=self.mask_pooling)
+        attention = attention_loss(seen, mask, batch["has_mask"])
+        step.metrics |= {
+            "attention": attention.detach(),
+            "has_mask": batch["has_mask"].float().mean(),
+        }
+        step.loss = step.loss + self.attention_weight * attention
+
+    def after_step(self, objective: Objective, step: Step) -> None:
+        """Queue and twins of the base."""
+        base = self.contrast if self.model == "image" else self.relative
+        base.after_step(objective, step)
+
+    def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
+        """Both views, and what is left of them inside of the mask."""
+        lines = []
+        for name in ("query", "key"):
+            clip, mask = views[name].astype(np.uint8), views[f"{name}_mask"].astype(np.uint8)
+            chosen = np.linspace(0, len(clip) - 1, min(4, len(clip))).astype(int)
+            middle = len(clip) // 2
+            shown = [*clip[chosen], clip[middle] * mask[..., None]]
+            lines.append(caption(strip(shown), f"{name}, and its object in the middle frame"))
+        return stack(lines)

@@ -1,0 +1,215 @@
+"""PreViTS: when and where views are drawn, and what the attention loss reaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import moving_square
+
+from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.encoders import build
+from stages.learning.objective import Objective
+from stages.learning.sample import Sample
+from stages.pretrain.methods.previts import PreViTS
+from storage_schemas.boxes import Boxes, encode_mask
+from storage_schemas.shards import Shard
+
+LENGTH, SIZE = 120, (48, 64)
+
+
+def sample_of(make_frames: Any, valid: range, *, box: tuple[int, int, int, int]) -> Sample:
+    """Frames whose number is their grey level, and a tube that is sure in `valid`."""
+    stills = np.zeros((LENGTH, *SIZE, 3), np.uint8)
+    stills += (2 * np.arange(LENGTH, dtype=np.uint8))[:, None, None, None]
+    frames = make_frames("a.mp4", stills, kind=Shard)
+    mask = np.zeros(SIZE, np.bool_)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    score = np.array([float(t in valid) for t in range(LENGTH)], np.float32)
+    tubes = Boxes(
+        video_id="a.mp4",
+        num_frames=LENGTH,
+        height=SIZE[0],
+        width=SIZE[1],
+        frame=np.arange(LENGTH, dtype=np.int32),
+        xyxy=np.tile(np.float32(box), (LENGTH, 1)),
+        score=score,
+        track=np.zeros(LENGTH, np.int32),
+        mask_runs=[encode_mask(mask)] * LENGTH,
+    )
+    return Sample(frames=frames, tubes=tubes)
+
+
+def middle_frame(clip: np.ndarray) -> int:
+    return round(float(clip[len(clip) // 2].mean()) / 2)
+
+
+def test_accepted_middle_frames_are_sure_ones(make_frames: Any) -> None:
+    method = PreViTS(num_frames=4, size=32, min_valid_frames=10)
+    sample = sample_of(make_frames, range(50, 90), box=(10, 10, 30, 30))
+    seen = set()
+    for seed in range(150):
+        views = method.views(sample, np.random.default_rng(seed))
+        assert views["has_mask"] == 1
+        for name in ("query", "key"):
+            seen.add(middle_frame(views[name]))
+            assert views[f"{name}_mask"].any()
+    assert seen <= set(range(50, 90))
+    assert len(seen) > 30  # all over the tube
+
+
+def test_too_few_sure_frames_sample_as_without_a_tube(make_frames: Any) -> None:
+    sample = sample_of(make_frames, range(20, 79), box=(10, 10, 30, 30))  # 59 of them
+    method = PreViTS(num_frames=4, size=32)
+    middles = set()
+    for seed in range(40):
+        views = method.views(sample, np.random.default_rng(seed))
+        assert views["has_mask"] == 0
+        assert not views["query_mask"].any()
+        middles.add(middle_frame(views["query"]))
+    assert middles - set(range(20, 79))
+
+
+def test_of_several_tubes_the_one_sure_longest_counts(make_frames: Any) -> None:
+    first = sample_of(make_frames, range(0, 70), box=(2, 2, 12, 12)).tubes
+    second = sample_of(make_frames, range(10, 100), box=(40, 30, 60, 44)).tubes
+    assert first is not None
+    assert second is not None
+    order = np.argsort(np.concatenate([first.frame, second.frame]), kind="stable")
+    both = Boxes(
+        video_id="a.mp4",
+        num_frames=LENGTH,
+        height=SIZE[0],
+        width=SIZE[1],
+        frame=np.concatenate([first.frame, second.frame])[order],
+        xyxy=np.concatenate([first.xyxy, second.xyxy])[order],
+        score=np.concatenate([first.score, second.score])[order],
+        track=np.repeat(np.int32([0, 1]), LENGTH)[order],
+        mask_runs=[[*first.mask_runs, *second.mask_runs][i] for i in order],
+    )
+    rows = PreViTS()._rows_by_frame(both)
+    assert sorted(rows) == list(range(10, 100))
+    assert all((both.xyxy[row] == [40, 30, 60, 44]).all() for row in rows.values())
+
+
+def test_mask_and_clip_are_cut_and_mirrored_together(make_frames: Any) -> None:
+    frames = make_frames("a.mp4", moving_square(12, size=(64, 80)), kind=Shard)
+    count, left = 12, np.array([4 + (2 * t) % 60 for t in range(12)])
+    masks = np.zeros((count, 64, 80), np.bool_)
+    for t, x in enumerate(left):
+        masks[t, 10:22, x : x + 12] = True
+    tubes = Boxes(
+        video_id="a.mp4",
+        num_frames=count,
+        height=64,
+        width=80,
+        frame=np.arange(count, dtype=np.int32),
+        xyxy=np.stack([left, 0 * left + 10, left + 12, 0 * left + 22], 1).astype(np.float32),
+        score=np.ones(count, np.float32),
+        track=np.zeros(count, np.int32),
+        mask_runs=[encode_mask(mask) for mask in masks],
+    )
+    method = PreViTS(num_frames=4, size=64, min_valid_frames=4)
+    for seed in range(20):
+        views = method.views(Sample(frames=frames, tubes=tubes), np.random.default_rng(seed))
+        middle, mask = views["query"][4], views["query_mask"].astype(bool)
+        bright = middle[..., 0] > 180  # the square is red
+        overlap = (bright & mask).sum() / max(1, (bright | mask).sum())
+        assert overlap > 0.7, seed  # JPEG softens the edges of red
+
+
+def objective_of(method: PreViTS) -> Objective:
+    torch.manual_seed(0)
+    return Objective(method, build(EncoderSpec(width=4)))
+
+
+def batch_of(has_mask: list[int], *, masks: torch.Tensor | None = None) -> dict[str, Any]:
+    count = len(has_mask)
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(count, 48, 48, dtype=torch.uint8)
+    mask[:, 8:40, 8:32] = 1
+    clips = {
+        name: torch.randint(0, 255, (count, 8, 48, 48, 3), generator=generator, dtype=torch.uint8)
+        for name in ("query", "key")
+    }
+    masks = mask if masks is None else masks
+    return {**clips, "query_mask": masks, "key_mask": masks, "has_mask": torch.tensor(has_mask)}
+
+
+def small(**changes: Any) -> PreViTS:
+    relative = {"queue_size": 8, "dim": 6}
+    return PreViTS(num_frames=4, size=48, relative=relative, colour=False, **changes)
+
+
+def test_total_is_base_plus_weighted_attention() -> None:
+    batch = batch_of([1, 1, 0, 1])
+    found = {}
+    for weight in (0.0, 3.0):
+        objective = objective_of(small(attention_weight=weight)).eval()
+        found[weight] = objective(batch, np.random.default_rng(0))
+    assert "attention" not in found[0.0].metrics
+    attention = found[3.0].metrics["attention"]
+    assert 0 < attention < 1
+    torch.testing.assert_close(found[3.0].loss, found[0.0].loss + 3 * attention)
+
+
+def test_without_any_mask_only_the_base_is_left() -> None:
+    found = [
+        objective_of(small(attention_weight=weight)).eval()(
+            batch_of([0, 0, 0, 0]), np.random.default_rng(0)
+        )
+        for weight in (0.0, 3.0)
+    ]
+    torch.testing.assert_close(found[1].loss, found[0].loss)
+
+
+def test_attention_reaches_the_query_encoder_alone_and_queues_nothing_more() -> None:
+    method = small(attention_weight=1.0)
+    objective = objective_of(method)
+    step = objective(batch_of([1, 1, 1, 1]), np.random.default_rng(0))
+    step.loss.backward()
+    for name, head in objective.heads.items():
+        if name.startswith("twin_"):
+            assert all(p.grad is None for p in head.parameters())
+    method.after_step(objective, step)
+    assert objective.heads["queue"].place == 4
+
+
+def test_the_object_alone_is_shown_for_the_attention_pass(monkeypatch: Any) -> None:
+    from stages.pretrain.methods import previts
+
+    shown = []
+    original = previts.encode_keys
+
+    def listen(objective: Any, clips: Any, generator: Any) -> Any:
+        shown.append(clips)
+        return original(objective, clips, generator)
+
+    monkeypatch.setattr(previts, "encode_keys", listen)
+    batch = batch_of([1, 1])
+    objective_of(small())(batch, np.random.default_rng(0))
+    (clips,) = shown
+    outside = batch["key_mask"][:, None, None].expand_as(clips) == 0
+    assert (clips[outside] == 0).all()
+    assert (clips[~outside] != 0).float().mean() > 0.9
+
+
+def test_the_image_model_trains_on_single_frames(make_frames: Any) -> None:
+    contrast = {"queue_size": 8, "dim": 6, "hidden": None, "symmetric": False}
+    method = PreViTS(model="image", size=48, contrast=contrast, min_valid_frames=10)
+    views = method.views(
+        sample_of(make_frames, range(0, 100), box=(10, 10, 30, 30)), np.random.default_rng(0)
+    )
+    assert views["query"].shape == (1, 48, 48, 3)
+    batch = {name: torch.from_numpy(np.stack([view] * 2)) for name, view in views.items()}
+    step = objective_of(method)(batch, np.random.default_rng(0))
+    step.loss.backward()
+    assert torch.isfinite(step.loss)
+    assert "attention" in step.metrics
+
+
+@pytest.mark.parametrize(("preset", "cover"), [("recommended", 0.3), ("released", 0.2)])
+def test_presets(preset: Any, cover: float) -> None:
+    assert PreViTS(preset=preset).min_cover == cover
