@@ -92,7 +92,8 @@ class Trainer:
             seed=spec.seed,
             videos=spec.videos,
         )
-        self.objective = Objective(method, build(self.encoder_spec, pretraining=True))
+        options = dict(getattr(type(method), "encoder_options", {}))
+        self.objective = Objective(method, build(self.encoder_spec, **options))
         if self.device.type == "cuda" and world_size > 1:
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
         self.objective.to(self.device)
