@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -100,11 +101,11 @@ def projection(inputs: int, outputs: int, stride: Triple, norm: Norm) -> nn.Modu
     return nn.Sequential(convolution(inputs, outputs, (1, 1, 1), stride), norm(outputs))
 
 
-def kaiming(encoder: nn.Module) -> None:
-    """Draw convolutions from a normal distribution scaled by fan-out; biases are 0."""
+def kaiming(encoder: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Draw convolutions from a normal distribution scaled by their fan; biases are 0."""
     for module in encoder.modules():
         if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

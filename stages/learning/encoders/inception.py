@@ -102,7 +102,9 @@ class Inception(Encoder):
                 inputs = mixed.out_channels
         super().__init__(out_channels=inputs, temporal_stride=8, spatial_stride=32)
         self.features = nn.Sequential(*layers)
-        kaiming(self)
+        # Narrow branches scaled by their fan-out would blow up the map of an untrained encoder
+        # in evaluation mode, where statistics have not been learnt (S3D: standard deviation 361).
+        kaiming(self, mode="fan_in")
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Map of the last mixed block; 1024 channels at width 64."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.learning.encoders.blocks import (
+    PUBLISHED_WIDTH,
     Norm,
     ResNet,
     Triple,
@@ -99,9 +100,10 @@ def r2plus1d18_torchvision(width: int, *, last_spatial_stride: int = 2) -> ResNe
 
 def r2plus1d_vcop(width: int, *, last_spatial_stride: int = 2) -> ResNet:
     """R(2+1)D of VCOP, as in RSPNet: one block a stage, shortcuts are factorised, too."""
+    middle = scaled(middle_channels(3, PUBLISHED_WIDTH, _STEM_KERNEL), width)
     return _resnet(
         width,
-        _factorised_stem(width, middle_channels(3, width, _STEM_KERNEL), nn.BatchNorm3d),
+        _factorised_stem(width, middle, nn.BatchNorm3d),
         _factorised_each,
         shortcut=_factorised_projection,
         blocks=1,
