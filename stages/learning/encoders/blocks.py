@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 PUBLISHED_WIDTH = 64
 Triple = tuple[int, int, int]  # time, height, width
@@ -68,13 +69,33 @@ def scaled(channels: int, width: int) -> int:
     return max(1, round(channels * width / PUBLISHED_WIDTH))
 
 
+class TimeConvolution(nn.Conv3d):
+    """Convolution without extent or stride in space, computed over (frames, positions).
+
+    On one thread torch leaves oneDNN for such kernels in three dimensions, but not in two: R(2+1)D
+    takes 0.35 to 0.6 of the time. Weights keep their shape.
+    """
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map of (B, outputs, T', H, W)."""
+        y_BCTP = functional.conv2d(
+            x_BCTHW.flatten(3),
+            self.weight.flatten(3),
+            self.bias,
+            self.stride[:2],
+            (int(self.padding[0]), 0),
+        )
+        return y_BCTP.unflatten(3, x_BCTHW.shape[3:])
+
+
 def convolution(
     inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1), *, bias: bool = False
 ) -> nn.Conv3d:
     """Convolution padded by half its kernel: stride 1 keeps the size."""
     time, height, width = kernel
+    kind = TimeConvolution if kernel[1:] == stride[1:] == (1, 1) else nn.Conv3d
     padding = (time // 2, height // 2, width // 2)
-    return nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+    return kind(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
 
 
 def unit(

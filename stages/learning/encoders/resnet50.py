@@ -50,10 +50,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Residual map; frames are kept, height and width shrink by the stride."""
-        y_BCTHW = torch.relu(self.bn1(self.conv1(x_BCTHW)))
-        y_BCTHW = torch.relu(self.bn2(self.conv2(y_BCTHW)))
+        y_BCTHW = torch.relu_(self.bn1(self.conv1(x_BCTHW)))
+        y_BCTHW = torch.relu_(self.bn2(self.conv2(y_BCTHW)))
         y_BCTHW = self.bn3(self.conv3(y_BCTHW))
-        return torch.relu(y_BCTHW + self.shortcut(x_BCTHW))
+        return torch.relu_(y_BCTHW.add_(self.shortcut(x_BCTHW)))
 
 
 class TwoBranchResNet(ResNet):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from stages.learning.encoders.blocks import (
+    TimeConvolution,
     convolution,
     kaiming,
     projection,
@@ -31,6 +32,39 @@ def test_convolution_keeps_the_size_and_halves_it(kernel: tuple[int, int, int]) 
     assert convolution(3, 2, kernel)(clip).shape == (1, 2, 8, 10, 12)
     assert convolution(3, 2, kernel, (2, 2, 2))(clip).shape == (1, 2, 4, 5, 6)
     assert convolution(3, 2, kernel).bias is None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [((3, 1, 1), (1, 1, 1)), ((7, 1, 1), (2, 1, 1)), ((1, 1, 1), (1, 1, 1))],
+)
+def test_time_convolution_is_a_convolution(
+    kernel: tuple[int, int, int], stride: tuple[int, int, int], layout: torch.memory_format
+) -> None:
+    fast = convolution(6, 5, kernel, stride, bias=True)
+    assert isinstance(fast, TimeConvolution)
+    plain = nn.Conv3d(6, 5, kernel, stride, padding=fast.padding)
+    plain.load_state_dict(fast.state_dict())
+    clip = torch.randn(2, 6, 8, 4, 6).to(memory_format=layout)
+    maps, gradients = [], []
+    for layer in (fast, plain):
+        given = clip.detach().requires_grad_()
+        maps.append(layer(given))
+        maps[-1].square().sum().backward()
+        gradients.append([given.grad, layer.weight.grad, layer.bias.grad])
+    torch.testing.assert_close(maps[0], maps[1])
+    assert maps[0].is_contiguous(memory_format=layout)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((1, 3, 3), (1, 1, 1)), ((1, 1, 1), (1, 2, 2)), ((3, 1, 1), (1, 2, 2))]
+)
+def test_kernels_and_strides_in_space_need_three_dimensions(
+    kernel: tuple[int, int, int], stride: tuple[int, int, int]
+) -> None:
+    assert type(convolution(2, 2, kernel, stride)) is nn.Conv3d
 
 
 def test_projection_only_where_shapes_change() -> None:
