@@ -73,7 +73,8 @@ class TimeConvolution(nn.Conv3d):
     """Convolution without extent or stride in space, computed over (frames, positions).
 
     On one thread torch leaves oneDNN for such kernels in three dimensions, but not in two: R(2+1)D
-    takes 0.35 to 0.6 of the time. Weights keep their shape.
+    takes 0.35 to 0.6 of the time. Weights keep their shape. Strided kernels of 1 are left to three
+    dimensions: in two, oneDNN 3.12 writes past its memory (channels last, backward pass).
     """
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
@@ -93,7 +94,8 @@ def convolution(
 ) -> nn.Conv3d:
     """Convolution padded by half its kernel: stride 1 keeps the size."""
     time, height, width = kernel
-    kind = TimeConvolution if kernel[1:] == stride[1:] == (1, 1) else nn.Conv3d
+    flat = kernel[1:] == stride[1:] == (1, 1) and stride[0] <= time
+    kind = TimeConvolution if flat else nn.Conv3d
     padding = (time // 2, height // 2, width // 2)
     return kind(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
 

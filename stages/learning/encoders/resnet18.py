@@ -41,7 +41,10 @@ Pair = Callable[[int, int, Triple, Norm], tuple[nn.Module, nn.Module]]
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions and a shortcut; the map shrinks by the stride of the first."""
+    """Two convolutions and a shortcut; the map shrinks by the stride of the first.
+
+    Sums and ReLU are in place: no gradient needs what they overwrite.
+    """
 
     def __init__(
         self, pair: tuple[nn.Module, nn.Module], shortcut: nn.Module, *, outputs: int, norm: Norm
@@ -55,7 +58,7 @@ class BasicBlock(nn.Module):
         """Residual map."""
         y_BCTHW = torch.relu_(self.bn1(self.conv1(x_BCTHW)))
         y_BCTHW = self.bn2(self.conv2(y_BCTHW))
-        return torch.relu_(y_BCTHW.add_(self.shortcut(x_BCTHW)))  # in place: a tenth faster
+        return torch.relu_(y_BCTHW.add_(self.shortcut(x_BCTHW)))
 
 
 def r3d18(width: int, *, last_spatial_stride: int = 2) -> ResNet:

@@ -1,7 +1,7 @@
 """Residual networks of bottleneck blocks: R3D-50 of ConST-CL and the image network ResNet-50.
 
-ResNet-50 is R3D-50 with temporal kernels of 1, so it encodes each frame by itself: a batch
-of images is a batch of clips of one frame.
+ResNet-50 is R3D-50 with temporal kernels of 1: it encodes each frame by itself, and images
+are clips of one frame.
 
 References
 ----------
@@ -91,11 +91,20 @@ class TwoBranchResNet(ResNet):
         return global_stage(x_BCTHW), self.region_stage(x_BCTHW)
 
 
-def resnet50(width: int) -> ResNet:
-    """ResNet-50 on frames: (B, 3, T, H, W) gives (B, 32*width, T, H/32, W/32)."""
-    stem = _stem(width, (1, 7, 7), (1, 2, 2))
-    encoder = ResNet(
-        stem,
+class FrameResNet(ResNet):
+    """A residual network of images, run on all frames of all clips as one batch."""
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map (B, C, T, H', W') of the frames."""
+        frames_NC1HW = x_BCTHW.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        features_NCHW = super().forward(frames_NC1HW).squeeze(2)
+        return features_NCHW.unflatten(0, (len(x_BCTHW), -1)).transpose(1, 2)
+
+
+def resnet50(width: int) -> FrameResNet:
+    """ResNet-50: (B, 3, T, H, W) gives (B, 32*width, T, H/32, W/32)."""
+    encoder = FrameResNet(
+        _stem(width, (1, 7, 7), (1, 2, 2)),
         [_stage(width, i, time=1) for i in range(4)],
         out_channels=32 * width,
         temporal_stride=1,

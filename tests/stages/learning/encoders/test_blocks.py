@@ -59,9 +59,15 @@ def test_time_convolution_is_a_convolution(
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride"), [((1, 3, 3), (1, 1, 1)), ((1, 1, 1), (1, 2, 2)), ((3, 1, 1), (1, 2, 2))]
+    ("kernel", "stride"),
+    [
+        ((1, 3, 3), (1, 1, 1)),
+        ((1, 1, 1), (1, 2, 2)),
+        ((3, 1, 1), (1, 2, 2)),
+        ((1, 1, 1), (2, 1, 1)),  # it would crash
+    ],
 )
-def test_kernels_and_strides_in_space_need_three_dimensions(
+def test_other_convolutions_are_torchs(
     kernel: tuple[int, int, int], stride: tuple[int, int, int]
 ) -> None:
     assert type(convolution(2, 2, kernel, stride)) is nn.Conv3d

@@ -121,10 +121,14 @@ def test_memory_layout_does_not_change_the_map(name: EncoderName) -> None:
     torch.testing.assert_close(plain, last, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
 @every_name
-def test_every_parameter_gets_a_finite_gradient(name: EncoderName) -> None:
-    encoder = random_encoder(EncoderSpec(name=name, width=4), seed=0)
-    encoder(torch.randn(2, 3, 8, 32, 32)).square().mean().backward()
+def test_every_parameter_gets_a_finite_gradient(
+    name: EncoderName, layout: torch.memory_format
+) -> None:
+    encoder = random_encoder(EncoderSpec(name=name, width=4), seed=0).to(memory_format=layout)
+    clip = torch.randn(2, 3, 8, 32, 32).to(memory_format=layout)
+    encoder(clip).square().mean().backward()
     for label, parameter in encoder.named_parameters():
         assert parameter.grad is not None, label
         assert torch.isfinite(parameter.grad).all(), label

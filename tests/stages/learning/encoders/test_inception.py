@@ -128,3 +128,13 @@ def test_i3d_pools_of_space_keep_the_frames() -> None:
     for layer in (1, 4):
         found = i3d(4).features[layer](torch.rand(1, 2, 5, 8, 8))
         assert found.shape == (1, 2, 5, 4, 4)
+
+
+@pytest.mark.parametrize("make", [i3d, s3d, s3dg, s3dg_temporal])
+def test_an_untrained_frozen_encoder_gives_numbers_of_common_size(
+    make: Callable[..., Inception],
+) -> None:
+    """It is a baseline of evaluation; scaled by fan-out, maps of s3d would deviate by 361."""
+    with torch.inference_mode():
+        found = make(16).eval()(torch.randn(1, 3, 16, 64, 64))
+    assert 0.01 < float(found.std()) < 10
