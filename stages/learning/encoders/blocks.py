@@ -73,8 +73,10 @@ class TimeConvolution(nn.Conv3d):
     """Convolution without extent or stride in space, computed over (frames, positions).
 
     On one thread torch leaves oneDNN for such kernels in three dimensions, but not in two: R(2+1)D
-    takes 0.35 to 0.6 of the time. Weights keep their shape. Strided kernels of 1 are left to three
-    dimensions: in two, oneDNN 3.12 writes past its memory (channels last, backward pass).
+    takes two thirds of the time (``benchmarks/encoders.py``). Weights keep their shape.
+
+    Strided kernels of 1 are left to three dimensions: in two, with channels last, the backward
+    pass of oneDNN 3.12 writes past its memory.
     """
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
