@@ -87,7 +87,7 @@ class Trainer:
             seed=spec.seed,
             videos=spec.videos,
         )
-        self.objective = Objective(method, build(self.encoder_spec, pretraining=True))
+        self.objective = Objective(method, build(self.encoder_spec, **method.encoder_options))
         if self.device.type == "cuda" and world_size > 1 and method.synchronised_batch_norm:
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
         self.objective.to(self.device)

@@ -72,8 +72,6 @@ def variations(model: BaseModel, path: tuple[str, ...] = ()) -> list[tuple[tuple
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             found += variations(value, (*path, name))
-        elif len(get_args(field.annotation)) == 1 and len(path) and value == "r3d18":
-            continue  # a single choice has no other value
         else:
             found.append(((*path, name), other_value(name, field, value)))
     return found

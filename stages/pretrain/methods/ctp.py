@@ -44,6 +44,7 @@ class CtP(Method, version=1):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"trajectories"})
+    encoder_options: ClassVar[Mapping[str, int]] = {"last_spatial_stride": 1}
 
     num_frames: int = Field(16, ge=8, multiple_of=8)
     strides: tuple[int, ...] = (1, 2, 3, 4, 5)

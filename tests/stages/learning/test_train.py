@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from pipeline.stage import Context
 from stages.learning.data import Examples, Schedule
 from stages.learning.method import Method
-from stages.learning.trainer import CHECKPOINT, TrainSpec
+from stages.learning.trainer import CHECKPOINT, Trainer, TrainSpec
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
@@ -150,3 +151,9 @@ def test_examples_depend_on_seed_epoch_and_index_alone(spec: TrainSpec) -> None:
     assert np.array_equal(first, second)
     assert not np.array_equal(first, two.views((1, 3))["clip"])
     assert not np.array_equal(first, make(1).views((0, 3))["clip"])
+
+
+def test_the_encoder_has_the_form_that_the_method_asks_for(spec: TrainSpec) -> None:
+    assert Trainer(spec).objective.encoder.spatial_stride == 8
+    with pytest.raises(ParameterError, match=r"encoder.name is 'c3d'.*last_spatial_stride=1"):
+        Trainer(replace(spec, encoder={"name": "c3d", "width": 4}))

@@ -121,11 +121,11 @@ def test_mask_values(shape: str, edge: float) -> None:
 def objective() -> Objective:
     torch.manual_seed(0)
     method = CtP(num_frames=16, hidden=8, initial_std=0.1)
-    return Objective(method, build(EncoderSpec(width=4), pretraining=True)).eval()
+    return Objective(method, build(EncoderSpec(width=4), **CtP.encoder_options)).eval()
 
 
 def test_published_head_size() -> None:
-    heads = CtP().heads(build(EncoderSpec(), pretraining=True))
+    heads = CtP().heads(build(EncoderSpec(), **CtP.encoder_options))
     assert sum(p.numel() for head in heads.values() for p in head.parameters()) == 7_111_744
 
 

@@ -81,7 +81,7 @@ def make_batch(method: Method, make_frames: Any, tmp_path: Path) -> dict[str, to
 
 def make_objective(method: Method) -> Objective:
     torch.manual_seed(0)
-    return Objective(method, build(EncoderSpec(width=4), pretraining=True))
+    return Objective(method, build(EncoderSpec(width=4), **method.encoder_options))
 
 
 def rng() -> np.random.Generator:
