@@ -32,7 +32,7 @@ def fame(**parameters: Any) -> FAME:
 
 def objective_of(method: FAME) -> Objective:
     torch.manual_seed(0)
-    return Objective(method, build(EncoderSpec(width=4), pretraining=True))
+    return Objective(method, build(EncoderSpec(width=4), **method.encoder_options))
 
 
 def batch_of(method: FAME, count: int = 3) -> dict[str, torch.Tensor]:
@@ -169,7 +169,7 @@ def test_frozen_blur_is_drawn_once_and_kept_by_checkpoints() -> None:
     assert torch.equal(a, b)
     assert not torch.equal(a, clip)
     torch.manual_seed(1)
-    other = Objective(method, build(EncoderSpec(width=4), pretraining=True))
+    other = Objective(method, build(EncoderSpec(width=4), **method.encoder_options))
     assert not torch.equal(method.merge(other, clip, rng()), a)
     other.load_state_dict(objective.state_dict())
     assert torch.equal(method.merge(other, clip, rng()), a)
