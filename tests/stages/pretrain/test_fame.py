@@ -62,6 +62,12 @@ def test_presets_say_what_they_stand_for() -> None:
     assert (mixed.contrast.queue_size, mixed.contrast.reread_queue) == (64, True)
 
 
+def test_published_projector_of_i3d() -> None:
+    encoder = build(EncoderSpec(name="i3d"))
+    heads = FAME(contrast={"hidden": 1024, "queue_size": 8}).heads(encoder)
+    assert sum(p.numel() for p in heads["projector"].parameters()) == 1_180_800
+
+
 def test_clips_shorter_than_a_window_are_looped() -> None:
     method = fame(num_frames=8, frame_stride=2)
     still = Sample(frames=frames_of("a.mp4", kind=Shard, num_frames=3, size=(72, 80)))
