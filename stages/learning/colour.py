@@ -18,8 +18,9 @@ class ColourLaw(BaseModel):
         *s*: factors are drawn from U(1 - s, 1 + s), not below 0.
     hue : float
         Shift as a share of the circle, U(-hue, hue).
-    contrast_around : {"luma", "channels"}
-        What contrast pulls towards: the clip's mean luma, or each channel's mean.
+    contrast_around : {"luma", "frame_luma", "channels"}
+        What contrast pulls towards: the mean luma of the clip or of each frame, or each
+        channel's mean over the clip.
     grey_probability : float
     grey_first : bool
         Whether greyscale comes before the jitter.
@@ -40,7 +41,7 @@ class ColourLaw(BaseModel):
     contrast: float = Field(0.4, ge=0)
     saturation: float = Field(0.4, ge=0)
     hue: float = Field(0.1, ge=0, le=0.5)
-    contrast_around: Literal["luma", "channels"] = "luma"
+    contrast_around: Literal["luma", "frame_luma", "channels"] = "luma"
     grey_probability: float = Field(0.2, ge=0, le=1)
     grey_first: bool = True
     blur_probability: float = Field(0.5, ge=0, le=1)

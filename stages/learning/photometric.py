@@ -10,143 +10,200 @@ and SimCLR with the semantics of torchvision's tensor operations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from stages.learning.colour import ColourLaw
 from stages.learning.distributed import local_rows, world_size
+from stages.learning.gaussian_blur import default_taps, gaussian_blur
 
 _LUMA = (0.2989, 0.587, 0.114)
-_OPERATIONS = 4
+_NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # factors of brightness, contrast, saturation, hue
+_OPERATIONS = len(_NEUTRAL)
+_Change = Callable[..., None]  # changes clips in place by factors
 
 
-def augment(clips_BCTHW: Tensor, law: ColourLaw, rng: np.random.Generator) -> Tensor:
+def augment(
+    clips_BCTHW: Tensor, law: ColourLaw, rng: np.random.Generator, *, at_once: int | None = None
+) -> Tensor:
     """Change the colours of clips in 0..1, each clip by its own draw; see `ColourLaw`.
 
     Parameters
     ----------
     clips_BCTHW : Tensor of shape (B, 3, T, H, W), float32
+        Stays as it is.
     law : ColourLaw
     rng : numpy Generator
         The same on all ranks; each takes its rows of the draws.
+    at_once : int, optional
+        Clips changed by one operation; the result does not depend on it. By default one on
+        a CPU, where it stays in the cache, and all on a GPU, which wants few operations.
 
     Returns
     -------
     Tensor of shape (B, 3, T, H, W), float32
+
+    Raises
+    ------
+    ParameterError
+        If the blur's kernel is too large for the frames.
     """
-    draws = _Draws.sample(rng, law, len(clips_BCTHW) * world_size())
-    rows = local_rows(len(clips_BCTHW))
-    out = []
-    for i, clip_CTHW in enumerate(clips_BCTHW, start=rows.start):
-        steps = [_grey, _jitter] if law.grey_first else [_jitter, _grey]
-        for step in [*steps, _blur, _solarise]:
-            clip_CTHW = step(clip_CTHW, law, draws, i)
-        out.append(clip_CTHW)
-    return torch.stack(out)
+    batch = len(clips_BCTHW)
+    draws = Draws.sample(rng, law, batch * world_size()).rows(local_rows(batch))
+    out = clips_BCTHW.clone()
+    at_once = at_once or (1 if clips_BCTHW.device.type == "cpu" else batch)
+    for start in range(0, batch, at_once):
+        rows = slice(start, start + at_once)
+        _change(out[rows], law, draws.rows(rows))
+    return out
 
 
 @dataclass(frozen=True)
-class _Draws:
-    """What happens to each of N clips."""
+class Draws:
+    """What happens to each of N clips.
+
+    ``factors_N4`` are of brightness, contrast, saturation and hue; ``order_N4`` numbers
+    these four in the order of their turns.
+    """
 
     jittered_N: NDArray[np.bool_]
     order_N4: NDArray[np.int64]
-    factors_N3: NDArray[np.float64]
-    hue_N: NDArray[np.float64]
+    factors_N4: NDArray[np.float64]
     grey_N: NDArray[np.bool_]
     blurred_N: NDArray[np.bool_]
     sigma_N: NDArray[np.float64]
     solarised_N: NDArray[np.bool_]
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, law: ColourLaw, count: int) -> _Draws:
+    def sample(cls, rng: np.random.Generator, law: ColourLaw, count: int) -> Draws:
+        """Draw for `count` clips."""
         spread = np.array([law.brightness, law.contrast, law.saturation])
+        low, high = [*np.maximum(1 - spread, 0), -law.hue], [*(1 + spread), law.hue]
         return cls(
             jittered_N=rng.random(count) < law.jitter_probability,
             order_N4=rng.permuted(np.tile(np.arange(_OPERATIONS), (count, 1)), axis=1),
-            factors_N3=rng.uniform(np.maximum(1 - spread, 0), 1 + spread, (count, 3)),
-            hue_N=rng.uniform(-law.hue, law.hue, count),
+            factors_N4=rng.uniform(low, high, (count, _OPERATIONS)),
             grey_N=rng.random(count) < law.grey_probability,
             blurred_N=rng.random(count) < law.blur_probability,
             sigma_N=rng.uniform(*law.blur_sigma, count),
             solarised_N=rng.random(count) < law.solarise_probability,
         )
 
+    def rows(self, rows: slice) -> Draws:
+        """Draws of some of the clips."""
+        return Draws(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def _change(clips: Tensor, law: ColourLaw, draws: Draws) -> None:
+    """Change clips (B, 3, T, H, W) in place; what is off for a clip costs nothing."""
+
+    def apply(
+        chosen_B: NDArray[np.bool_], change: _Change, *factors_B: NDArray[np.float64]
+    ) -> None:
+        if not chosen_B.any():
+            return
+        rows = np.flatnonzero(chosen_B)
+        factors = [_column(factor_B[rows], clips.device) for factor_B in factors_B]
+        if len(rows) == len(clips):
+            change(clips, *factors)
+        else:
+            at = torch.from_numpy(rows).to(clips.device)
+            some = clips[at]
+            change(some, *factors)
+            clips[at] = some
+
+    def jitter() -> None:
+        changes: list[_Change] = [
+            brightness_, partial(contrast_, around=law.contrast_around), saturation_, hue_,
+        ]  # fmt: skip
+        for place, operation in itertools.product(range(_OPERATIONS), repeat=2):
+            factor_N = draws.factors_N4[:, operation]
+            turn_N = draws.jittered_N & (draws.order_N4[:, place] == operation)
+            apply(turn_N & (factor_N != _NEUTRAL[operation]), changes[operation], factor_N)
+
+    if law.grey_first:
+        apply(draws.grey_N, grey_)
+    jitter()
+    if not law.grey_first:
+        apply(draws.grey_N, grey_)
+    apply(draws.blurred_N, partial(blur_, taps=law.blur_taps), draws.sigma_N)
+    apply(draws.solarised_N, solarise_)
+
+
+def _column(factor_B: NDArray[np.float64], device: torch.device) -> Tensor:
+    return torch.from_numpy(factor_B).to(device, torch.float32).view(-1, 1, 1, 1, 1)
+
 
 def luma(clips_XCTHW: Tensor) -> Tensor:
     """Brightness as seen, one channel; the channel axis is the fourth from the end."""
-    weights = torch.tensor(_LUMA, device=clips_XCTHW.device).view(3, 1, 1, 1)
-    return (clips_XCTHW * weights).sum(-4, keepdim=True)
+    r, g, b = clips_XCTHW.unbind(-4)
+    return (r * _LUMA[0]).add_(g, alpha=_LUMA[1]).add_(b, alpha=_LUMA[2]).unsqueeze(-4)
 
 
-def _grey(clip_CTHW: Tensor, law: ColourLaw, draws: _Draws, i: int) -> Tensor:
-    return luma(clip_CTHW).expand_as(clip_CTHW) if draws.grey_N[i] else clip_CTHW
+# What follows changes clips (B, 3, T, H, W) in place; factors are of shape (B, 1, 1, 1, 1).
 
 
-def _jitter(clip_CTHW: Tensor, law: ColourLaw, draws: _Draws, i: int) -> Tensor:
-    if not draws.jittered_N[i]:
-        return clip_CTHW
-    brightness, contrast, saturation = draws.factors_N3[i].tolist()
-    for operation in draws.order_N4[i]:
-        if operation == 0:
-            clip_CTHW = (clip_CTHW * brightness).clamp(0, 1)
-        elif operation == 1:
-            pivot = (
-                luma(clip_CTHW).mean()
-                if law.contrast_around == "luma"
-                else clip_CTHW.mean((1, 2, 3), keepdim=True)
-            )
-            clip_CTHW = torch.lerp(pivot.expand_as(clip_CTHW), clip_CTHW, contrast).clamp(0, 1)
-        elif operation == 2:
-            grey = luma(clip_CTHW).expand_as(clip_CTHW)
-            clip_CTHW = torch.lerp(grey, clip_CTHW, saturation).clamp(0, 1)
-        elif law.hue:
-            clip_CTHW = shift_hue(clip_CTHW, float(draws.hue_N[i]))
-    return clip_CTHW
+def grey_(clips: Tensor) -> None:
+    """Luma in all channels."""
+    clips.copy_(luma(clips))
 
 
-def _blur(clip_CTHW: Tensor, law: ColourLaw, draws: _Draws, i: int) -> Tensor:
-    if not draws.blurred_N[i]:
-        return clip_CTHW
-    taps = law.blur_taps or 2 * (clip_CTHW.shape[-1] // 10 // 2) + 1
-    return gaussian_blur(clip_CTHW, sigma=float(draws.sigma_N[i]), taps=taps)
+def brightness_(clips: Tensor, factor: Tensor) -> None:
+    """Multiply."""
+    clips.mul_(factor).clamp_(max=1)
 
 
-def _solarise(clip_CTHW: Tensor, law: ColourLaw, draws: _Draws, i: int) -> Tensor:
-    if not draws.solarised_N[i]:
-        return clip_CTHW
-    return torch.where(clip_CTHW >= 0.5, 1 - clip_CTHW, clip_CTHW)
+def contrast_(clips: Tensor, factor: Tensor, *, around: str) -> None:
+    """Away from the mean, or towards it; see `ColourLaw`."""
+    pivot = clips.mean((3, 4) if around == "frame_luma" else (2, 3, 4), keepdim=True)
+    if around != "channels":
+        pivot = luma(pivot)
+    clips.mul_(factor).add_(pivot * (1 - factor)).clamp_(0, 1)
 
 
-def shift_hue(clip_CTHW: Tensor, shift: float) -> Tensor:
-    """Turn the hue of a clip in 0..1 by a share of the circle (HSV, wrapping)."""
-    r, g, b = clip_CTHW
-    value = clip_CTHW.amax(0)
-    chroma = value - clip_CTHW.amin(0)
-    safe = chroma.clamp(min=1e-12)
-    sixth = torch.where(
-        value == r, (g - b) / safe, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)
-    )
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=clip_CTHW.device).view(3, 1, 1, 1)
-    k = (offsets + sixth + 6 * shift) % 6
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+def saturation_(clips: Tensor, factor: Tensor) -> None:
+    """Away from luma, or towards it."""
+    grey = luma(clips)
+    clips.mul_(factor).add_(grey.mul_(1 - factor)).clamp_(0, 1)
 
 
-def gaussian_blur(clip_CTHW: Tensor, *, sigma: float, taps: int) -> Tensor:
-    """Blur each frame; the kernel has `taps` values a side, edges are reflected."""
-    at = torch.arange(taps, device=clip_CTHW.device) - (taps - 1) / 2
-    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    half = taps // 2
-    planes = clip_CTHW.flatten(0, 1)[:, None]
-    padded = functional.pad(planes, (half, half, half, half), mode="reflect")
-    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return functional.conv2d(rows, kernel.view(1, 1, -1, 1)).view_as(clip_CTHW)
+def hue_(clips: Tensor, shift: Tensor) -> None:
+    """Turn the hue by a share of the circle (HSV, wrapping)."""
+    r, g, b = clips.unbind(1)
+    value = torch.maximum(torch.maximum(r, g), b)
+    low = torch.minimum(torch.minimum(r, g), b)
+    chroma = value - low
+    # Sixths of the circle, times chroma. Weights of 0 and 1: `where` is four times as slow.
+    red, green = torch.empty_like(value), torch.empty_like(value)
+    torch.eq(value, r, out=red)
+    torch.eq(value, g, out=green)
+    hue = (r - g).add_(chroma, alpha=4).lerp_((b - r).add_(chroma, alpha=2), green)
+    hue.lerp_(g - b, red)
+    hue.div_(chroma.clamp(min=1e-12)).add_(shift[:, 0], alpha=6)
+    hue.sub_(torch.floor(hue / 6), alpha=6)
+    torch.sub(hue, 3, out=r).abs_().sub_(1)
+    torch.sub(hue, 2, out=g).abs_().neg_().add_(2)
+    torch.sub(hue, 4, out=b).abs_().neg_().add_(2)
+    clips.clamp_(0, 1).mul_(chroma[:, None]).add_(low[:, None])
+
+
+def blur_(clips: Tensor, sigma: Tensor, *, taps: int | None) -> None:
+    """Blur each frame; by default with the kernel of `default_taps`."""
+    taps = taps or default_taps(clips.shape[-1])
+    blurred = gaussian_blur(clips.flatten(1, 2), sigma_B=sigma.flatten(), taps=taps)
+    clips.copy_(blurred.view_as(clips))
+
+
+def solarise_(clips: Tensor) -> None:
+    """Invert what is bright."""
+    clips.copy_(torch.where(clips >= 0.5, 1 - clips, clips))
 
 
 def hue_saturation(clips_BTHWC: Tensor, hue_shift_B: Tensor, saturation_factor_B: Tensor) -> Tensor:

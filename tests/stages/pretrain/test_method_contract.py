@@ -26,6 +26,15 @@ from storage_schemas.shards import Shard
 # Parameters that make a method small; methods without an entry run with their defaults.
 SMALL: dict[str, dict[str, Any]] = {
     "ctp": {"num_frames": 8, "hidden": 16, "strides": (1,), "initial_std": 0.05},
+    # Backgrounds are exchanged in pairs, always: pairs lie on one device for any number of
+    # devices. Larger groups than a device's share must depend on the number by design.
+    "fame": {
+        "num_frames": 8,
+        "size": 48,
+        "group": 2,
+        "keep_own": False,
+        "contrast": {"hidden": 16, "queue_size": 8},
+    },
     "moco": {"num_frames": 8, "size": 48, "contrast": {"hidden": 16, "queue_size": 8}},
     "previts": {
         "num_frames": 4,
@@ -71,10 +80,12 @@ def tube_of(frames: Shard) -> Boxes:
     )
 
 
-def make_batch(method: Method, make_frames: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
+def make_batch(
+    method: Method, make_frames: Any, tmp_path: Path, *, count: int = 2
+) -> dict[str, torch.Tensor]:
     rows = [
         method.views(make_sample(make_frames, tmp_path, seed), np.random.default_rng(seed))
-        for seed in range(2)
+        for seed in range(count)
     ]
     return {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
 
@@ -171,7 +182,7 @@ import test_method_contract as contract
 batches = torch.load({path!r}, weights_only=True)
 dist.init_process_group("gloo")
 rank, world = dist.get_rank(), dist.get_world_size()
-share, found = 2 // world, {{}}
+share, found = {count} // world, {{}}
 for name, batch in batches.items():
     objective = contract.make_objective(contract.make_method(name)).eval()
     model = DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
@@ -201,11 +212,17 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]
     """One step of every method in one process and in two; processes are slow to start."""
     folder = tmp_path_factory.mktemp("worlds")
     here = Path(__file__).parent
-    batches = {name: make_batch(make_method(name), frames_of, folder) for name in Method.names()}
+    count = 4  # two on each of two devices: what a device mixes among its own clips is mixed
+    batches = {
+        name: make_batch(make_method(name), frames_of, folder, count=count)
+        for name in Method.names()
+    }
     path, script = folder / "batches.pt", folder / "worlds.py"
     torch.save(batches, path)
     script.write_text(
-        TWO_PROCESSES.format(here=str(here), tests=str(here.parents[1]), path=str(path))
+        TWO_PROCESSES.format(
+            here=str(here), tests=str(here.parents[1]), path=str(path), count=count
+        )
     )
     found = {}
     for world in (1, 2):

@@ -1,0 +1,40 @@
+"""How a moving foreground is told from its background; free of torch, for planning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Foreground(BaseModel):
+    """Settings of FAME's mask of a clip.
+
+    Parameters
+    ----------
+    area : float
+        Share of the pixels that the mask covers, exactly; FAME's beta.
+    by : {"colour", "motion", "centre"}
+        What is ranked: how likely a pixel's colour is among the moving ones (FAME), the
+        motion itself, or, to see what motion is good for, nearness to the centre.
+    moving_seeds, still_seeds : float
+        Shares of the pixels, those that move most and least, that colours are learnt from.
+    bins : int
+        Of each of the three axes of the colour space.
+    hue : {"reference", "intended"}
+        The released code multiplies a hue in radians by two pi once more, so that the
+        circle of hues winds 6.28 times; "intended" does not.
+    blur : float
+        Side of the Gaussian kernel as a share of the clip's side, rounded to an odd number;
+        its deviation is a third of that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    area: float = Field(0.5, ge=0, le=1)
+    by: Literal["colour", "motion", "centre"] = "colour"
+    moving_seeds: float = Field(0.5, gt=0, le=1)
+    still_seeds: float = Field(0.1, gt=0, le=1)
+    bins: int = Field(10, ge=2, le=64)
+    hue: Literal["reference", "intended"] = "reference"
+    blur: float = Field(0.1, ge=0, lt=1)
