@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pictures import caption, palette, stack, strip
+from pipeline.ink import palette
+from pipeline.pictures import caption, stack, strip
 from pipeline.stage import GatherStage
 from stages.evaluate.split import split_rows
 from storage_schemas.features import Features

@@ -1,0 +1,130 @@
+"""Contact sheet of one video: a few frames with what a stage found in them.
+
+Below tubes and detections lies a time line: which object, or class, was there when.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.ink import INK, PAPER, Image, palette, plate, text_width, write
+from pipeline.marks import class_colours, draw_marks
+from pipeline.pictures import caption, stack, strip
+from storage_schemas.boxes import Boxes
+from storage_schemas.frames import Frames
+
+if TYPE_CHECKING:
+    from pipeline.stage import VideoStage
+
+WIDTH = 1000  # of a sheet: four of them fit into the 150 kB of a picture, in most cases
+_MAX_TILES = 8
+_LANE, _MAX_LANES = 14, 8  # height of a line of the time line, and their number
+_TEXT = 11
+
+
+def contact_sheet(stage: VideoStage, output: Any, frames: Frames, *, width: int = WIDTH) -> Image:
+    """Title, frames with marks, and the time line of one video.
+
+    Parameters
+    ----------
+    stage : VideoStage
+        Says by `VideoStage.marks` what is to be seen.
+    output : Boxes, Frames or another noun
+        What the stage found.
+    frames : Frames
+        The frames it refers to.
+    width : int
+        Of a row of frames in pixels, roughly.
+    """
+    # Four wide frames fill the row; upright ones get nearly as large, and there are more.
+    scale = width / 4 / np.sqrt(16 / 9 * frames.width * frames.height)
+    scale = min(scale, width / 5.5 / frames.height, width / 4 / frames.width)
+    count = min(_MAX_TILES, int(width // max(1, frames.width * scale)))
+    chosen = choose_frames(stage, output, frames, count)
+    tiles = []
+    for t in chosen:
+        image = frames.decode([t])[0]
+        picture = draw_marks(image, stage.marks(t, output, frames), scale=scale)
+        text = f"{t}: {frames.pts_seconds[t]:.2f} s"
+        plate(picture, text, (0, len(picture) - _TEXT - 4), INK, size=_TEXT)
+        tiles.append(picture)
+    row = strip(tiles, height=len(tiles[0]))
+    parts = [row, time_line(stage, output, row.shape[1], chosen)]
+    sheet = stack([part for part in parts if part is not None])
+    return caption(sheet, f"{frames.video_id}   {describe(stage, output)}")
+
+
+def choose_frames(stage: VideoStage, output: Any, frames: Frames, count: int) -> list[int]:
+    """One frame from each of `count` equal spans of time, of those the stage looked at.
+
+    It is the one nearest to the middle of its span that has boxes; a span without any
+    shows its middle. Rich frames are not preferred: the sheet is not to flatter.
+    """
+    looked_at = np.asarray([t for t in range(len(frames)) if stage.marked_frame(t) == t])
+    filled = np.isin(looked_at, output.frame) if isinstance(output, Boxes) else None
+    chosen = []
+    for span in np.array_split(np.arange(len(looked_at)), min(count, len(looked_at))):
+        found = span if filled is None or not filled[span].any() else span[filled[span]]
+        middle = (span[0] + span[-1]) / 2
+        chosen.append(int(looked_at[found[np.argmin(np.abs(found - middle))]]))
+    return chosen
+
+
+def describe(stage: VideoStage, output: Any) -> str:
+    """What was found in a video, in a few words; frames are those that were looked at."""
+    if isinstance(output, Frames):
+        seconds = output.pts_seconds[-1] - output.pts_seconds[0]
+        return f"{len(output)} frames in {seconds:.1f} s, {output.width}x{output.height}"
+    if not isinstance(output, Boxes):
+        return ""
+    looked_at = sum(stage.marked_frame(t) == t for t in range(output.num_frames))
+    if not len(output):
+        return f"nothing found in {looked_at} frames"
+    where = f"in {len(np.unique(output.frame))} of {looked_at} frames"
+    if output.track is not None:
+        return f"{len(np.unique(output.track))} tubes {where}"
+    return f"{len(output)} {'boxes' if output.label is None else 'detections'} {where}"
+
+
+def time_line(stage: VideoStage, output: Any, width: int, chosen: list[int]) -> Image | None:
+    """A line for each tube or class with a bar where it was seen, and ticks at `chosen`.
+
+    The longest 8 are shown; None where boxes have neither a track nor a class.
+    """
+    if not isinstance(output, Boxes):
+        return None
+    lanes = _lanes(output)
+    if not lanes:
+        return None
+    count = output.num_frames
+    shown_at = np.asarray([stage.marked_frame(t) for t in range(count)])
+    gutter = max(text_width(text, _TEXT) for text, _, _ in lanes) + 4
+    edges = np.round(np.linspace(0, max(1, width - gutter), count + 1)).astype(int)
+    image = np.full((_LANE * len(lanes), gutter + int(edges[-1]), 3), PAPER, np.uint8)
+    for t in chosen:
+        image[:, gutter + (edges[t] + edges[t + 1]) // 2] = 170
+    for i, (text, colour, frames_N) in enumerate(lanes):
+        top, bottom = _LANE * i + 2, _LANE * (i + 1) - 2
+        bar = gutter + np.flatnonzero(np.repeat(np.isin(shown_at, frames_N), np.diff(edges)))
+        image[top:bottom, bar] = INK  # bright colours need an outline
+        image[top + 1 : bottom - 1, bar] = palette(colour)
+        write(image, text, (0, bottom - 1), INK, size=_TEXT)
+    return image
+
+
+def _lanes(boxes: Boxes) -> list[tuple[str, int, NDArray[np.int32]]]:
+    """Name, colour and frames of each tube, else of each class; the longest, in order."""
+    if boxes.track is not None:
+        tracks = boxes.track
+        lanes = [(str(k), int(k), boxes.frame[tracks == k]) for k in np.unique(tracks)]
+    elif boxes.label is not None:
+        labels = np.asarray(boxes.label)
+        colours = class_colours(boxes)
+        lanes = [(name, i, boxes.frame[labels == name]) for name, i in colours.items()]
+    else:
+        return []
+    longest = sorted(range(len(lanes)), key=lambda i: -len(lanes[i][2]))[:_MAX_LANES]
+    return [lanes[i] for i in sorted(longest)]
