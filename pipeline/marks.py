@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ink import WHITE, Colour, Image, contrast, palette, plate, plate_size, resized
 from storage_schemas.boxes import Boxes
+
+if TYPE_CHECKING:
+    from storage_schemas.trajectories import Trajectories
 
 _TINT = 0.35  # opacity of a mask
 _TEXT = 11, 28  # least and largest size of text, pixels
@@ -34,14 +38,17 @@ class Mark:
         Pixels to be tinted and outlined.
     regions_HW : ndarray of shape (H, W), integer, optional
         A label map, whose borders are drawn.
+    path_N2 : ndarray of shape (N, 2), optional
+        Points (x, y) joined by a line: a way through time.
     text : str
         Of a label at the box.
     """
 
     colour: int = 0
-    xyxy: NDArray[np.floating] | None = None
+    xyxy: NDArray[np.floating | np.integer] | None = None
     mask_HW: NDArray[np.bool_] | None = None
     regions_HW: NDArray[np.integer] | None = None
+    path_N2: NDArray[np.floating] | None = None
     text: str = ""
 
 
@@ -66,6 +73,19 @@ def box_marks(boxes: Boxes, frame: int) -> list[Mark]:
     return marks
 
 
+def patch_marks(bank: Trajectories, entry: int, frame: int) -> list[Mark]:
+    """Boxes of the patches of a bank entry, with their numbers, and the ways they go.
+
+    A patch that is not pasted in the frame says so; its box is to be told all the same.
+    """
+    marks = []
+    for k, boxes_T4 in enumerate(bank.boxes_NKT4[entry]):
+        text = str(k) if bank.visible_NKT[entry, k, frame] else f"{k} hidden"
+        path_T2 = (boxes_T4[:, :2] + boxes_T4[:, 2:]) / 2
+        marks.append(Mark(colour=k, xyxy=boxes_T4[frame], path_N2=path_T2, text=text))
+    return marks
+
+
 def class_colours(boxes: Boxes) -> dict[str, int]:
     """Index into the palette for each class of a video, the commonest first."""
     return {name: i for i, (name, _) in enumerate(Counter(boxes.label or ()).most_common())}
@@ -87,10 +107,13 @@ def draw_marks(image_HWC: Image, marks: Sequence[Mark], *, scale: float = 1.0) -
     line = max(1, round(min(height, width) / 200))
     for mark in marks:
         if mark.regions_HW is not None:
-            _draw_borders(out, mark.regions_HW)
+            _draw_borders(out, mark.regions_HW, line)
     for mark in marks:
         if mark.mask_HW is not None:
             _draw_mask(out, mark.mask_HW, palette(mark.colour), line)
+    for mark in marks:
+        if mark.path_N2 is not None:
+            _draw_path(out, mark.path_N2 * scale, palette(mark.colour), line)
     placed = []
     for mark in marks:
         if mark.xyxy is not None:
@@ -112,7 +135,7 @@ _Box = tuple[int, int, int, int]  # x1, y1, x2, y2 of the picture, half-open
 
 
 def _in_picture(
-    xyxy: NDArray[np.floating], frame: tuple[int, ...], picture: tuple[int, int]
+    xyxy: NDArray[np.floating | np.integer], frame: tuple[int, ...], picture: tuple[int, int]
 ) -> _Box:
     scale = np.array([picture[1] / frame[1], picture[0] / frame[0]] * 2)
     x1, y1, x2, y2 = (round(float(v)) for v in np.asarray(xyxy) * scale)
@@ -138,18 +161,27 @@ def _draw_mask(image: Image, mask_HW: NDArray[np.bool_], colour: Colour, line: i
     cv2.drawContours(image, outline, -1, colour, line)
 
 
-def _draw_borders(image: Image, regions_HW: NDArray[np.integer]) -> None:
+def _draw_path(image: Image, path_N2: NDArray[np.floating], colour: Colour, line: int) -> None:
+    import cv2
+
+    points = [np.round(path_N2).astype(np.int32)]
+    cv2.polylines(image, points, False, contrast(colour), line + 3, cv2.LINE_AA)
+    cv2.polylines(image, points, False, colour, line + 1, cv2.LINE_AA)
+
+
+def _draw_borders(image: Image, regions_HW: NDArray[np.integer], line: int) -> None:
     import cv2
 
     height, width = image.shape[:2]
     large = cv2.resize(
         regions_HW.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
     )
-    line = np.zeros((height, width), np.uint8)
-    line[:, :-1] |= large[:, 1:] != large[:, :-1]
-    line[:-1] |= large[1:] != large[:-1]
-    image[cv2.dilate(line, np.ones((3, 3), np.uint8)).astype(bool)] //= 3
-    image[line.astype(bool)] = WHITE
+    border = np.zeros((height, width), np.uint8)
+    border[:, :-1] |= large[:, 1:] != large[:, :-1]
+    border[:-1] |= large[1:] != large[:-1]
+    border = cv2.dilate(border, np.ones((line, line), np.uint8))
+    image[cv2.dilate(border, np.ones((3, 3), np.uint8)).astype(bool)] //= 3
+    image[border.astype(bool)] = WHITE
 
 
 def _draw_labels(image: Image, placed: Sequence[tuple[_Box, Mark]]) -> None:

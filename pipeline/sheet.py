@@ -5,6 +5,8 @@ Below tubes and detections lies a time line: which object, or class, was there w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.ink import INK, PAPER, Image, palette, plate, text_width, write
 from pipeline.marks import class_colours, draw_marks
-from pipeline.pictures import caption, stack, strip
+from pipeline.pictures import caption, grid, stack
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 WIDTH = 1000  # of a sheet: four of them fit into the 150 kB of a picture, in most cases
 _MAX_TILES = 8
 _LANE, _MAX_LANES = 14, 8  # height of a line of the time line, and their number
-_TEXT = 11
+_TEXT, _TICK = 11, 90
 
 
-def contact_sheet(stage: VideoStage, output: Any, frames: Frames, *, width: int = WIDTH) -> Image:
+def contact_sheet(
+    stage: VideoStage, output: Any, frames: Frames, *, width: int = WIDTH, rows: int = 1
+) -> Image:
     """Title, frames with marks, and the time line of one video.
 
     Parameters
@@ -38,12 +42,14 @@ def contact_sheet(stage: VideoStage, output: Any, frames: Frames, *, width: int 
         The frames it refers to.
     width : int
         Of a row of frames in pixels, roughly.
+    rows : int
+        Of frames.
     """
     # Four wide frames fill the row; upright ones get nearly as large, and there are more.
     scale = width / 4 / np.sqrt(16 / 9 * frames.width * frames.height)
     scale = min(scale, width / 5.5 / frames.height, width / 4 / frames.width)
-    count = min(_MAX_TILES, int(width // max(1, frames.width * scale)))
-    chosen = choose_frames(stage, output, frames, count)
+    columns = min(_MAX_TILES, int(width // max(1, frames.width * scale)))
+    chosen = choose_frames(stage, output, frames, rows * columns)
     tiles = []
     for t in chosen:
         image = frames.decode([t])[0]
@@ -51,10 +57,11 @@ def contact_sheet(stage: VideoStage, output: Any, frames: Frames, *, width: int 
         text = f"{t}: {frames.pts_seconds[t]:.2f} s"
         plate(picture, text, (0, len(picture) - _TEXT - 4), INK, size=_TEXT)
         tiles.append(picture)
-    row = strip(tiles, height=len(tiles[0]))
-    parts = [row, time_line(stage, output, row.shape[1], chosen)]
-    sheet = stack([part for part in parts if part is not None])
-    return caption(sheet, f"{frames.video_id}   {describe(stage, output)}")
+    parts = [grid(tiles, columns=columns)]
+    line = time_line(stage, output, parts[0].shape[1])
+    if line is not None:
+        parts.append(line.at(chosen))
+    return caption(stack(parts), f"{frames.video_id}   {describe(stage, output)}")
 
 
 def choose_frames(stage: VideoStage, output: Any, frames: Frames, count: int) -> list[int]:
@@ -89,30 +96,41 @@ def describe(stage: VideoStage, output: Any) -> str:
     return f"{len(output)} {'boxes' if output.label is None else 'detections'} {where}"
 
 
-def time_line(stage: VideoStage, output: Any, width: int, chosen: list[int]) -> Image | None:
-    """A line for each tube or class with a bar where it was seen, and ticks at `chosen`.
+@dataclass(frozen=True, eq=False)
+class TimeLine:
+    """A picture of who was there when; ``x_T`` is the column of each frame."""
+
+    image: Image
+    x_T: NDArray[np.int64]
+
+    def at(self, frames: Sequence[int]) -> Image:
+        """The picture with a tick at some frames."""
+        ticked = self.image.copy()
+        ticked[:, self.x_T[frames]] = _TICK
+        return ticked
+
+
+def time_line(stage: VideoStage, output: Any, width: int) -> TimeLine | None:
+    """A line for each tube or class, with a bar where it was seen.
 
     The longest 8 are shown; None where boxes have neither a track nor a class.
     """
-    if not isinstance(output, Boxes):
-        return None
-    lanes = _lanes(output)
+    lanes = _lanes(output) if isinstance(output, Boxes) else []
     if not lanes:
         return None
-    count = output.num_frames
-    shown_at = np.asarray([stage.marked_frame(t) for t in range(count)])
+    shown_at = np.asarray([stage.marked_frame(t) for t in range(output.num_frames)])
     gutter = max(text_width(text, _TEXT) for text, _, _ in lanes) + 4
-    edges = np.round(np.linspace(0, max(1, width - gutter), count + 1)).astype(int)
-    image = np.full((_LANE * len(lanes), gutter + int(edges[-1]), 3), PAPER, np.uint8)
-    for t in chosen:
-        image[:, gutter + (edges[t] + edges[t + 1]) // 2] = 170
+    edges = np.linspace(gutter, max(width, gutter + 1), len(shown_at) + 1)
+    image = np.full((_LANE * len(lanes), round(edges[-1]), 3), PAPER, np.uint8)
+    # Of each column the frame that it lies in.
+    frame_X = np.searchsorted(edges, np.arange(gutter, image.shape[1]) + 0.5) - 1
     for i, (text, colour, frames_N) in enumerate(lanes):
         top, bottom = _LANE * i + 2, _LANE * (i + 1) - 2
-        bar = gutter + np.flatnonzero(np.repeat(np.isin(shown_at, frames_N), np.diff(edges)))
+        bar = gutter + np.flatnonzero(np.isin(shown_at, frames_N)[frame_X])
         image[top:bottom, bar] = INK  # bright colours need an outline
         image[top + 1 : bottom - 1, bar] = palette(colour)
         write(image, text, (0, bottom - 1), INK, size=_TEXT)
-    return image
+    return TimeLine(image, ((edges[:-1] + edges[1:]) / 2).astype(int))
 
 
 def _lanes(boxes: Boxes) -> list[tuple[str, int, NDArray[np.int32]]]:

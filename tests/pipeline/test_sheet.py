@@ -69,26 +69,26 @@ def test_the_time_line_has_a_bar_where_a_tube_was_seen() -> None:
     stage = Strided(frame_stride=1)
     seen = [*range(0, 10), *range(30, 40)]
     tubes = boxes_in(seen, track=np.array([0] * 10 + [5] * 10, np.int32))
-    line = time_line(stage, tubes, 420, [20])
-    assert line is not None
-    gutter = line.shape[1] - np.flatnonzero((line == 170).all((0, 2)))[0] - 1
+    found = time_line(stage, tubes, 420)
+    assert found is not None
+    line = found.at([20])
+    (tick,) = np.flatnonzero((line == 90).all((0, 2)))
     bars = [np.flatnonzero((line == palette(k)).all(-1).any(0)) for k in (0, 5)]
-    width = line.shape[1] / 2
-    for bar, expected in zip(bars, (0.25, 0.25), strict=True):
-        assert len(bar) == pytest.approx(expected * 2 * width, rel=0.1)
+    for bar in bars:
+        assert len(bar) == pytest.approx(line.shape[1] / 4, rel=0.1)
         assert len(bar) == bar[-1] - bar[0] + 1
-    assert bars[0][-1] < line.shape[1] - gutter < bars[1][0]
+    assert bars[0][-1] < tick < bars[1][0]
 
 
 def test_boxes_without_identity_have_no_time_line() -> None:
-    assert time_line(Strided(), boxes_in([0, 4]), 400, [0]) is None
+    assert time_line(Strided(), boxes_in([0, 4]), 400) is None
 
 
 def test_a_class_seen_in_a_strided_frame_lasts_until_the_next() -> None:
-    line = time_line(Strided(frame_stride=4), boxes_in([8], label=["a"]), 400, [])
+    line = time_line(Strided(frame_stride=4), boxes_in([8], label=["a"]), 400)
     assert line is not None
-    bar = (line == palette(0)).all(-1).any(0).sum()
-    assert bar == pytest.approx(line.shape[1] / 10, rel=0.15)
+    bar = (line.image == palette(0)).all(-1).any(0).sum()
+    assert bar == pytest.approx(line.image.shape[1] / 10, rel=0.15)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (160, 90), (4, 300), (300, 4), (1, 1)])
