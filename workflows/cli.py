@@ -219,7 +219,8 @@ def _write_pictures(
         raise ParameterError(f"--sheet and --video write two files; {to} must be a folder for --to")
     stages_by_name = {stage.name: stage for stage in find_stages()}
     manifest = pictures.find_artifact(store, what, video_id=video_id)
-    console.print(f"{manifest.key}", highlight=False)
+    part = f" part {manifest.part}" if manifest.part else ""
+    console.print(f"{manifest.key}{part}", highlight=False)
     if sheet:
         path = pictures.choose_path(manifest, ".jpg", video_id=video_id, to=to)
         note = pictures.write_sheet(store, manifest, stages_by_name, path, video_id=video_id)

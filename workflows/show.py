@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,14 @@ def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
         If none of them has the video; names the nearest.
     """
     keys = list(store.keys(what)) or [store.find(what)]
-    found = [_whole(store, key) for key in reversed(keys)]
-    if video_id is None or found[0].noun == Trajectories.name:
-        return found[0]
+    found = [manifest for key in reversed(keys) if (manifest := store.manifest(key))]
+    newest = found[0] if found else _whole(store, keys[-1])
+    if video_id is None or newest.noun == Trajectories.name:
+        return newest
     for manifest in found:
         if video_id in manifest.items:
             return manifest
-    raise _unknown_video(video_id, [name for manifest in found for name in manifest.items], what)
+    raise _unknown_video(store, video_id, found, what)
 
 
 def write_sheet(
@@ -145,32 +146,36 @@ def open_exhibit(store: Store, manifest: Manifest, stages: Mapping[str, type[Sta
     stage = kind.model_construct(**manifest.parameters)
     vars(stage).update(manifest.parameters)  # also those of a stage that is not ours
     assert isinstance(stage, VideoStage)
-    below = manifest
-    while below.noun not in _FRAMES:
-        upstream = [key for keys in below.inputs.values() for key in keys]
-        if not upstream:
-            raise StoreError(f"{manifest.key} rests on no frames that could be drawn on")
-        found = [_whole(store, key, reader=manifest) for key in upstream]
-        below = next((one for one in found if one.noun in _FRAMES), found[0])
+    below = _frames_below(store, manifest)
     items, frames = (_DRAWN[one.noun].open_part(store.folder(one.key)) for one in (manifest, below))
     return Exhibit(manifest, stage, items, frames)  # type: ignore[arg-type]
 
 
+def _frames_below(store: Store, manifest: Manifest) -> Manifest:
+    """The nearest artifact of frames that another rests on, or is."""
+    waiting = [manifest]
+    while waiting:
+        nearest = waiting.pop(0)
+        if nearest.noun in _FRAMES:
+            return nearest
+        keys = [key for keys in nearest.inputs.values() for key in keys]
+        waiting += [_whole(store, key, reader=nearest) for key in keys]
+    raise StoreError(f"{manifest.key} rests on no frames that could be drawn on")
+
+
 def find_frames(store: Store, video_id: str) -> Frames:
     """Stored frames of a video, wherever they are in the store, the newest first."""
-    known: list[str] = []
-    for stage in sorted(entry.name for entry in (store.root / "artifacts").iterdir()):
-        for key in reversed(list(store.keys(stage))):
-            manifest = store.manifest(key)
-            if manifest is None or manifest.noun not in _FRAMES:
-                continue
-            if video_id in manifest.items:
-                part = _DRAWN[manifest.noun].open_part(store.folder(key))
-                frames = part[video_id]
-                assert isinstance(frames, Frames)
-                return frames
-            known += manifest.items
-    raise _unknown_video(video_id, known, f"the store {store.root}")
+    found = []
+    for key in reversed(list(store.keys())):
+        manifest = store.manifest(key)
+        if manifest is None or manifest.noun not in _FRAMES:
+            continue
+        if video_id in manifest.items:
+            frames = _DRAWN[manifest.noun].open_part(store.folder(key))[video_id]
+            assert isinstance(frames, Frames)
+            return frames
+        found.append(manifest)
+    raise _unknown_video(store, video_id, found, "the frames of this store")
 
 
 def _whole(store: Store, key: str, *, reader: Manifest | None = None) -> Manifest:
@@ -178,14 +183,23 @@ def _whole(store: Store, key: str, *, reader: Manifest | None = None) -> Manifes
     damage = store.damage(key)
     if damage is None:
         return store.read_manifest(key)
-    why = f"{key} is not whole: {damage}" if damage != "absent" else f"{key} is not in the store"
-    if reader is not None:
-        why = f"{reader.key} rests on {key}, which is not in the store ({damage})"
-    raise StoreError(f"{why}; `tubelet run RECIPE` with the same settings computes it again")
+    what = f"{key} is {damage}" if damage == "absent" else f"{key} is damaged ({damage})"
+    where = "" if reader is None else f"{reader.key} rests on it, but "
+    raise StoreError(
+        f"{where}{what} in {store.root}; `tubelet run RECIPE` with the same settings "
+        "computes it again"
+    )
 
 
-def _unknown_video(video_id: str, known: Sequence[str], where: str) -> ParameterError:
-    names = sorted(set(known))
+def _unknown_video(
+    store: Store, video_id: str, found: Sequence[Manifest], where: str
+) -> ParameterError:
+    """Names the cause if the video was rejected, else the nearest, else a few."""
+    for key in list(store.keys()):
+        for row in store.read_manifest(key).quarantined:
+            if row.video_id == video_id:
+                return ParameterError(f"{row.stage} rejected {video_id!r}: {row.message}")
+    names = sorted({name for manifest in found for name in manifest.items})
     near = difflib.get_close_matches(video_id, names, n=1, cutoff=0.4)
     if near:
         hint = f"did you mean {near[0]!r}?"
@@ -244,9 +258,9 @@ def with_comment(jpeg: bytes, text: str) -> bytes:
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 
-def _replace(path: Path, write: Any) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the file and rename, so that no half of it is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}.tmp")
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -63,7 +63,7 @@ class Retrieval(GatherStage, name="retrieval", version=1):
                     frames.append(_framed(shards, features, splits.train_rows[i], colour))
                 lines.append(strip(frames, height=72))
             blocks.append(
-                caption(stack(lines), f"{encoder}: query, then 5 nearest: blue right, red wrong")
+                caption(stack(lines), f"{encoder}: query, 5 nearest; blue is right, red wrong")
             )
         return stack(blocks)
 
