@@ -47,10 +47,10 @@ def annotate(stage: VideoStage, output: Any, frames: Frames) -> Iterator[Image]:
         picture = draw_marks(frames.decode([t])[0], marks, scale=scale)
         if line is None:
             line = time_line(stage, output, picture.shape[1])
-        text = f"{t}: {seconds:.2f} s"
+        text = f"frame {t}   {seconds:.2f} s"
         if marks and frame != t:
             text += f"   marks of frame {frame}"
-        parts = [picture, _text_line(text, picture)]
+        parts = [picture, text_line(text, picture)]
         if line is not None:
             parts.append(line.at([t]))
         yield stack(parts, gap=0)
@@ -61,7 +61,8 @@ def enlargement(height: int, width: int) -> int:
     return max(1, min(-(-_SIDES[0] // min(height, width)), _SIDES[1] // max(height, width)))
 
 
-def _text_line(text: str, picture: Image) -> Image:
+def text_line(text: str, picture: Image) -> Image:
+    """A line of text as wide as a picture, in a size that suits it."""
     size = text_size(*picture.shape[:2])
     band = np.full((size + 8, picture.shape[1], 3), INK, np.uint8)
     write(band, text, (4, size + 1), WHITE, size=size)

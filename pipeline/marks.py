@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from storage_schemas.trajectories import Trajectories
 
 _TINT = 0.35  # opacity of a mask
+_CERTAIN = 0.5  # least score of a tube that is seen
 _TEXT = 11, 28  # least and largest size of text, pixels
 
 
@@ -42,6 +43,8 @@ class Mark:
         Points (x, y) joined by a line: a way through time.
     text : str
         Of a label at the box.
+    faint : bool
+        Less certain: thin lines, no tint.
     """
 
     colour: int = 0
@@ -50,6 +53,7 @@ class Mark:
     regions_HW: NDArray[np.integer] | None = None
     path_N2: NDArray[np.floating] | None = None
     text: str = ""
+    faint: bool = False
 
 
 def box_marks(boxes: Boxes, frame: int) -> list[Mark]:
@@ -57,6 +61,7 @@ def box_marks(boxes: Boxes, frame: int) -> list[Mark]:
 
     Tubes have the colour and the number of their track, and their mask; detections have a
     colour a class, its name and their score; other boxes are told apart by colour only.
+    A tube is faint where its score says that it was not seen, only carried on.
     """
     colours = class_colours(boxes)
     marks = []
@@ -67,9 +72,17 @@ def box_marks(boxes: Boxes, frame: int) -> list[Mark]:
             words += [] if boxes.score is None else [f"{boxes.score[row]:.2f}"]
         if boxes.track is not None:
             colour, words = int(boxes.track[row]), [str(boxes.track[row]), *words]
-        mask = None if boxes.mask_runs is None else boxes.mask(row)
-        text = " ".join(words)
-        marks.append(Mark(colour=colour, xyxy=boxes.xyxy[row], mask_HW=mask, text=text))
+        marks.append(
+            Mark(
+                colour=colour,
+                xyxy=boxes.xyxy[row],
+                mask_HW=None if boxes.mask_runs is None else boxes.mask(row),
+                text=" ".join(words),
+                faint=boxes.track is not None
+                and boxes.score is not None
+                and bool(boxes.score[row] < _CERTAIN),
+            )
+        )
     return marks
 
 
@@ -80,9 +93,11 @@ def patch_marks(bank: Trajectories, entry: int, frame: int) -> list[Mark]:
     """
     marks = []
     for k, boxes_T4 in enumerate(bank.boxes_NKT4[entry]):
-        text = str(k) if bank.visible_NKT[entry, k, frame] else f"{k} hidden"
         path_T2 = (boxes_T4[:, :2] + boxes_T4[:, 2:]) / 2
-        marks.append(Mark(colour=k, xyxy=boxes_T4[frame], path_N2=path_T2, text=text))
+        hidden = not bank.visible_NKT[entry, k, frame]
+        text = f"{k} hidden" if hidden else str(k)
+        xyxy = boxes_T4[frame]
+        marks.append(Mark(colour=k, xyxy=xyxy, path_N2=path_T2, text=text, faint=hidden))
     return marks
 
 
@@ -110,7 +125,8 @@ def draw_marks(image_HWC: Image, marks: Sequence[Mark], *, scale: float = 1.0) -
             _draw_borders(out, mark.regions_HW, line)
     for mark in marks:
         if mark.mask_HW is not None:
-            _draw_mask(out, mark.mask_HW, palette(mark.colour), line)
+            tint = 0.0 if mark.faint else _TINT
+            _draw_mask(out, mark.mask_HW, palette(mark.colour), line=line, tint=tint)
     for mark in marks:
         if mark.path_N2 is not None:
             _draw_path(out, mark.path_N2 * scale, palette(mark.colour), line)
@@ -118,9 +134,10 @@ def draw_marks(image_HWC: Image, marks: Sequence[Mark], *, scale: float = 1.0) -
     for mark in marks:
         if mark.xyxy is not None:
             box = _in_picture(mark.xyxy, image_HWC.shape, (height, width))
+            thick = 1 if mark.faint else line + 1
             # A second line inside tells the box apart from a background of its colour.
-            _draw_frame(out, box, contrast(palette(mark.colour)), line + 2)
-            _draw_frame(out, box, palette(mark.colour), line + 1)
+            _draw_frame(out, box, contrast(palette(mark.colour)), thick + 1)
+            _draw_frame(out, box, palette(mark.colour), thick)
             placed.append((box, mark))
     _draw_labels(out, placed)
     return out
@@ -150,13 +167,15 @@ def _draw_frame(image: Image, box: _Box, colour: Colour, line: int) -> None:
     inside[:down] = inside[-down:] = inside[:, :across] = inside[:, -across:] = colour
 
 
-def _draw_mask(image: Image, mask_HW: NDArray[np.bool_], colour: Colour, line: int) -> None:
+def _draw_mask(
+    image: Image, mask_HW: NDArray[np.bool_], colour: Colour, *, line: int, tint: float
+) -> None:
     import cv2
 
     height, width = image.shape[:2]
     large = cv2.resize(mask_HW.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     inside = large.astype(bool)
-    image[inside] = (1 - _TINT) * image[inside] + _TINT * np.asarray(colour)
+    image[inside] = (1 - tint) * image[inside] + tint * np.asarray(colour)
     outline, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(image, outline, -1, colour, line)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.film import enlargement
+from pipeline.film import enlargement, text_line
 from pipeline.ink import Image, resized
 from pipeline.marks import draw_marks, patch_marks
 from pipeline.pictures import caption, grid, stack, strip
@@ -35,11 +35,15 @@ def patch_film(bank: Trajectories, frames: Frames) -> tuple[Iterator[Image], NDA
 
     def images() -> Iterator[Image]:
         for entry in range(count):
-            clip = pasted(bank, entry % len(bank), frames, start=entry * bank.num_frames)
+            start = entry * bank.num_frames
+            clip = pasted(bank, entry % len(bank), frames, start=start)
             for t, image in enumerate(clip):
                 large = resized(image, bank.size * scale, bank.size * scale)
                 marked = draw_marks(image, patch_marks(bank, entry % len(bank), t), scale=scale)
-                yield strip([large, marked], height=bank.size * scale)
+                pair = strip([large, marked], height=bank.size * scale)
+                seconds = frames.pts_seconds[start + t]
+                text = f"frame {start + t}   {seconds:.2f} s   trajectory {entry % len(bank)}"
+                yield stack([pair, text_line(text, pair)], gap=0)
 
     return images(), frames.pts_seconds[: count * bank.num_frames]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,13 @@ def test_tubes_keep_number_and_colour() -> None:
     assert first.mask_HW is not None
     assert first.mask_HW.sum() == 16
     assert box_marks(boxes, 5) == []
+
+
+def test_a_tube_that_is_only_carried_on_is_faint() -> None:
+    boxes = replace(tubes(), score=np.array([0.9, 0.0, 0.9], np.float32))
+    assert [mark.faint for t in (0, 3) for mark in box_marks(boxes, t)] == [False, True, False]
+    shown, faint = (draw_marks(GREY, box_marks(boxes, t)[:1], scale=4) for t in (0, 3))
+    assert 10 < is_colour(faint, palette(4)).sum() < is_colour(shown, palette(4)).sum()
 
 
 def test_detections_have_a_colour_a_class_and_say_their_score() -> None:
