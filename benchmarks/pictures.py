@@ -26,6 +26,7 @@ from stages.propose.felzenszwalb import Felzenszwalb
 from stages.propose.random_boxes import RandomBoxes
 from stages.propose.slic import Slic
 from stages.track.track import Track
+from storage_schemas.frames import Frames
 from storage_schemas.jpeg import encode_jpeg
 from storage_schemas.videos import VideoFile
 
@@ -43,6 +44,22 @@ def best(work: Callable[[], Any]) -> float:
     return min(seconds)
 
 
+def measure(stage: VideoStage, frames: Frames, film: Path) -> tuple[float, int, float, int]:
+    """Seconds and bytes of a sheet, seconds and bytes of a film."""
+    output: Any = frames
+    if stage.name != "decode":
+        output = stage.process(frames=frames)  # type: ignore[attr-defined]
+
+    def shoot() -> None:
+        images = annotate(stage, output, frames)
+        write_film(film, images, frames.pts_seconds, comment="")
+
+    sheet = contact_sheet(stage, output, frames)
+    sheet_seconds = best(lambda: contact_sheet(stage, output, frames))
+    size = len(encode_jpeg(sheet, quality=80))
+    return sheet_seconds, size, best(shoot), film.stat().st_size
+
+
 def main(paths: list[Path]) -> None:
     """Print a line for each clip and stage."""
     cv2.setNumThreads(1)
@@ -51,28 +68,15 @@ def main(paths: list[Path]) -> None:
     print("|---|---|---|---|---|---|---|")
     for path in paths:
         frames = Decode().process(videos=VideoFile(path.name, "", path.stat().st_size, path))
-        plain = 0.0
-        stages: list[VideoStage] = [
-            Decode(), Track(), Detect(), RandomBoxes(), Slic(), Felzenszwalb(),
-        ]  # fmt: skip
-        for stage in stages:
-            output = frames if stage.name == "decode" else stage.process(frames=frames)  # type: ignore[attr-defined]
-            sheet = contact_sheet(stage, output, frames)
-
-            def shoot(stage: VideoStage = stage, output: Any = output) -> None:
-                images = annotate(stage, output, frames)
-                write_film(film, images, frames.pts_seconds, comment="")
-
-            def draw(stage: VideoStage = stage, output: Any = output) -> None:
-                contact_sheet(stage, output, frames)
-
-            per_frame = 1000 * best(shoot) / len(frames)
-            plain = plain or per_frame
-            kilobytes = film.stat().st_size / 1000
+        plain = None
+        for stage in (Decode(), Track(), Detect(), RandomBoxes(), Slic(), Felzenszwalb()):
+            sheet, sheet_bytes, seconds, film_bytes = measure(stage, frames, film)
+            per_frame = 1000 * seconds / len(frames)
+            plain = per_frame if plain is None else plain
             print(
-                f"| {path.stem} | {stage.name} | {1000 * best(draw):.0f} "
-                f"| {len(encode_jpeg(sheet, quality=80)) / 1000:.0f} | {per_frame:.1f} "
-                f"| {per_frame - plain:.1f} | {kilobytes / frames.pts_seconds[-1]:.0f} |",
+                f"| {path.stem} | {stage.name} | {1000 * sheet:.0f} | {sheet_bytes / 1000:.0f} "
+                f"| {per_frame:.1f} | {per_frame - plain:.1f} "
+                f"| {film_bytes / 1000 / frames.pts_seconds[-1]:.0f} |",
                 flush=True,
             )
 

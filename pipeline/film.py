@@ -103,7 +103,8 @@ def write_film(
     durations = dict(zip(ticks.tolist(), lasting.tolist(), strict=True))
     time_base, stream = Fraction(1, _TICKS), None
     scaler = VideoReformatter()
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    name, options = str(path.absolute()), {"movflags": "faststart"}  # no name is a protocol
+    with av.open(name, "w", format="mp4", options=options) as container:
         container.metadata["comment"] = comment
 
         def mux(frame: Any) -> None:

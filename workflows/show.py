@@ -38,6 +38,7 @@ _FRAMES = (Frames.name, Shard.name)
 _WIDTH, _ROWS = 1600, 4  # of a sheet in pixels; rows of frames where it is of one video
 _MAX_VIDEOS = 16  # of a sheet
 _MARK = "tubelet show "  # begins the comment in a file that is ours
+_SHOWN = "frames, shards, tubes, proposals, detections and trajectories have"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,13 @@ def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
 
 
 def write_sheet(
-    store: Store, manifest: Manifest, stages: Mapping[str, type[Stage]], path: Path,
-    *, video_id: str | None,
-) -> str:  # fmt: skip
+    store: Store,
+    manifest: Manifest,
+    stages: Mapping[str, type[Stage]],
+    path: Path,
+    *,
+    video_id: str | None,
+) -> str:
     """Write a contact sheet, of one video or of all up to 16; says what was left out.
 
     Artifacts that have no frames below them show the picture that their stage made.
@@ -90,16 +95,14 @@ def write_sheet(
         step = max(1, -(-len(names) // _MAX_VIDEOS))
         if step > 1:
             note = f"{len(names[::step])} of {len(names)} videos; choose one with --video VIDEO_ID"
-        sheet = stack(
-            [
-                contact_sheet(
-                    exhibit.stage, exhibit.items[name], exhibit.frames[name],
-                    width=_WIDTH, rows=1 if video_id is None else _ROWS,
-                )
-                for name in names[::step]
-            ],
-            gap=12,
-        )  # fmt: skip
+        rows = 1 if video_id is None else _ROWS
+        sheets = [
+            contact_sheet(
+                exhibit.stage, exhibit.items[name], exhibit.frames[name], width=_WIDTH, rows=rows
+            )
+            for name in names[::step]
+        ]
+        sheet = stack(sheets, gap=12)
     elif (folder / PREVIEW_NAME).exists():
         sheet = decode_jpeg((folder / PREVIEW_NAME).read_bytes())
     else:
@@ -109,13 +112,14 @@ def write_sheet(
     return note
 
 
-_SHOWN = "frames, shards, tubes, proposals, detections and trajectories have"
-
-
 def write_video(
-    store: Store, manifest: Manifest, stages: Mapping[str, type[Stage]], path: Path,
-    *, video_id: str,
-) -> None:  # fmt: skip
+    store: Store,
+    manifest: Manifest,
+    stages: Mapping[str, type[Stage]],
+    path: Path,
+    *,
+    video_id: str,
+) -> None:
     """Write an annotated film of one video."""
     images: Iterator[Image]
     times: NDArray[np.float64]
@@ -134,17 +138,22 @@ def write_video(
 
 
 def open_exhibit(store: Store, manifest: Manifest, stages: Mapping[str, type[Stage]]) -> Exhibit:
-    """An artifact with the frames that it rests on; a stage that is unknown here is no loss.
+    """An artifact with the frames that it rests on.
+
+    Where the stage is unknown here, or of another version, what is stored is drawn, without
+    what the stage would add.
 
     Raises
     ------
     StoreError
         If frames are no longer in the store.
     """
-    kind = stages.get(manifest.stage, VideoStage)
+    kind = stages.get(manifest.stage)
+    if kind is None or kind.version != manifest.stage_version:
+        kind = VideoStage
     # Not validated: it only draws, and a detector's weights may be gone.
     stage = kind.model_construct(**manifest.parameters)
-    vars(stage).update(manifest.parameters)  # also those of a stage that is not ours
+    vars(stage).update(manifest.parameters)  # `VideoStage` has no fields, yet a stride counts
     assert isinstance(stage, VideoStage)
     below = _frames_below(store, manifest)
     items, frames = (_DRAWN[one.noun].open_part(store.folder(one.key)) for one in (manifest, below))
@@ -238,17 +247,18 @@ def choose_path(manifest: Manifest, suffix: str, *, video_id: str | None, to: Pa
 
 def is_ours(path: Path) -> bool:
     """Whether `tubelet show` wrote the file, as the comment in it tells."""
-    with path.open("rb") as file:
-        head = file.read(256)
-    if head.startswith(b"\xff\xd8"):
-        return head[6:].startswith(_MARK.encode())
     import av
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as container:
+        with path.open("rb") as file:
+            head = file.read(256)
+        if head.startswith(b"\xff\xd8"):
+            return head[6:].startswith(_MARK.encode())
+        name, options = str(path.absolute()), {"protocol_whitelist": "file"}
+        with av.open(name, options=options) as container:
             return container.metadata.get("comment", "").startswith(_MARK)
-    except (FFmpegError, ValueError):
+    except (FFmpegError, OSError, ValueError):
         return False
 
 

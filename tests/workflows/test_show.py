@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from pipeline.film import enlargement
 from pipeline.ink import PALETTE, palette
 from pipeline.store import Store
+from stages.propose.slic import Slic
 from stages.track.track import Track
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, StoreError
@@ -305,6 +307,27 @@ def test_frames_that_are_gone_are_named(made: Path, tmp_path: Path) -> None:
     store.discard(key)
     with pytest.raises(StoreError, match=rf"{track.key} rests on it, but {key} is absent"):
         show.open_exhibit(store, track, {})
+
+
+def test_a_stage_of_another_version_adds_nothing_to_what_is_stored(made: Path) -> None:
+    store = Store(made / ".tubelet")
+    manifest = show.find_artifact(store, "slic", video_id=VIDEO)
+    for version, regions in ((Slic.version, 1), (Slic.version + 1, 0)):
+        other = replace(manifest, stage_version=version)
+        exhibit = show.open_exhibit(store, other, {"slic": Slic})
+        marks = exhibit.stage.marks(8, exhibit.items[VIDEO], exhibit.frames[VIDEO])
+        assert sum(mark.regions_HW is not None for mark in marks) == regions
+        assert exhibit.stage.marked_frame(15) == 8
+        assert len(marks) > 4
+
+
+@pytest.mark.parametrize("stage", ["decode", "track", "slic", "detect", "shard", "synthesize"])
+def test_the_picture_for_report_and_prefect_is_small_and_was_not_shrunk(
+    made: Path, stage: str
+) -> None:
+    (path,) = (made / ".tubelet" / "artifacts" / stage).glob("*/preview.jpg")
+    assert path.stat().st_size <= 150_000
+    assert decode_jpeg(path.read_bytes()).shape[1] >= 900
 
 
 def test_the_newest_whole_artifact_of_a_stage_is_shown(made: Path, tmp_path: Path) -> None:
