@@ -37,8 +37,8 @@ class Mark:
         A box, half-open, in pixels of the stored frame.
     mask_HW : ndarray of shape (H, W), bool, optional
         Pixels to be tinted and outlined.
-    regions_HW : ndarray of shape (H, W), integer, optional
-        A label map, whose borders are drawn.
+    regions_HW : ndarray of shape (h, w), integer, optional
+        A label map of the frame, in any size, whose borders are drawn.
     path_N2 : ndarray of shape (N, 2), optional
         Points (x, y) joined by a line: a way through time.
     text : str

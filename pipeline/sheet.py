@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ink import INK, PAPER, Image, palette, plate, text_width, write
+from pipeline.ink import INK, PAPER, Image, palette, text_width, write
 from pipeline.marks import class_colours, draw_marks
 from pipeline.pictures import caption, grid, stack
 from storage_schemas.boxes import Boxes
@@ -54,13 +54,13 @@ def contact_sheet(
     for t in chosen:
         image = frames.decode([t])[0]
         picture = draw_marks(image, stage.marks(t, output, frames), scale=scale)
-        text = f"{t}: {frames.pts_seconds[t]:.2f} s"
-        plate(picture, text, (0, len(picture) - _TEXT - 4), INK, size=_TEXT)
-        tiles.append(picture)
+        line = np.full((_LANE, picture.shape[1], 3), PAPER, np.uint8)
+        write(line, f"{t}: {frames.pts_seconds[t]:.2f} s", (0, _LANE - 3), INK, size=_TEXT)
+        tiles.append(stack([picture, line], gap=0))
     parts = [grid(tiles, columns=columns)]
-    line = time_line(stage, output, parts[0].shape[1])
-    if line is not None:
-        parts.append(line.at(chosen))
+    lanes = time_line(stage, output, parts[0].shape[1])
+    if lanes is not None:
+        parts.append(lanes.at(chosen))
     return caption(stack(parts), f"{frames.video_id}   {describe(stage, output)}")
 
 

@@ -354,6 +354,20 @@ def test_a_path_that_cannot_be_written_is_one_line(made: Path, tubelet: Say) -> 
         show.write_sheet(store, manifest, {}, Path("/proc/a.jpg"), video_id=None)
 
 
+@pytest.mark.parametrize("arguments", [["show", "--help"], ["plan", "preprocess"]], ids=str)
+def test_pictures_cost_nothing_where_none_are_made(arguments: list[str], tmp_path: Path) -> None:
+    where = ["--store", str(tmp_path), "--set", f"folder.path={CLIP.parent}"]
+    arguments = [*arguments, *(where if arguments[0] == "plan" else [])]
+    code = (
+        f"import sys; from workflows.cli import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('cv2', 'av', 'torch', 'prefect') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
 def test_what_is_listed_is_as_before(tubelet: Say) -> None:
     assert "file boxes.arrow" in tubelet("show", "track-")
     assert "quarantined" in tubelet("show", "track")
