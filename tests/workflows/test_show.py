@@ -187,7 +187,6 @@ def test_a_film_has_every_frame_at_its_time_with_its_boxes(
     assert borders >= 8
     if stage == "shard":  # where tubes have boxes there is to be nothing
         assert np.mean(changed) < 0.05
-        assert np.mean(coloured) < 0.1
         assert np.mean(elsewhere) < 0.05
     else:
         assert np.mean(changed) > 0.6
@@ -199,13 +198,16 @@ def test_tubes_keep_their_colours(made: Path, tubelet: Say) -> None:
     images, _ = read(Path("film.mp4"))
     boxes, frames = stored(made, "track")
     scale = enlargement(frames.height, frames.width)
-    checked = 0
-    for frame, track, box in zip(boxes.frame, boxes.track, boxes.xyxy, strict=True):
-        x1, _, x2, y2 = np.round(scale * box).astype(int)
-        bottom = images[frame, y2 - 2 : y2, x1 + 2 : x2 - 2].reshape(-1, 3).astype(int)
-        near = np.abs(bottom - palette(int(track))).max(-1) < 60
-        checked += near.mean() > 0.5
-    assert checked > 0.7 * len(boxes)  # another tube, or its label, may lie above
+    near = []
+    for frame, track, box, score in zip(
+        boxes.frame, boxes.track, boxes.xyxy, boxes.score, strict=True
+    ):
+        if score >= 0.5:  # the others are faint
+            x1, _, x2, y2 = np.round(scale * box).astype(int)
+            bottom = images[frame, y2 - 2 : y2, x1 + 2 : x2 - 2].reshape(-1, 3).astype(int)
+            near.append((np.abs(bottom - palette(int(track))).max(-1) < 60).mean() > 0.5)
+    assert len(near) > 10
+    assert np.mean(near) > 0.7  # another tube, or its label, may lie above
 
 
 @pytest.mark.parametrize(
