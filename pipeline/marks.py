@@ -63,7 +63,7 @@ def box_marks(boxes: Boxes, frame: int) -> list[Mark]:
     colour a class, its name and their score; other boxes are told apart by colour only.
     A tube is faint where its score says that it was not seen, only carried on.
     """
-    colours = class_colours(boxes)
+    colours, faint_N = class_colours(boxes), carried_on(boxes)
     marks = []
     for i, row in enumerate(range(len(boxes))[boxes.in_frame(frame)]):
         colour, words = i, []
@@ -78,12 +78,17 @@ def box_marks(boxes: Boxes, frame: int) -> list[Mark]:
                 xyxy=boxes.xyxy[row],
                 mask_HW=None if boxes.mask_runs is None else boxes.mask(row),
                 text=" ".join(words),
-                faint=boxes.track is not None
-                and boxes.score is not None
-                and bool(boxes.score[row] < _CERTAIN),
+                faint=bool(faint_N[row]),
             )
         )
     return marks
+
+
+def carried_on(boxes: Boxes) -> NDArray[np.bool_]:
+    """Rows (N,) of tubes whose score says that the object itself was not seen there."""
+    if boxes.track is None or boxes.score is None:
+        return np.zeros(len(boxes), bool)
+    return boxes.score < _CERTAIN
 
 
 def patch_marks(bank: Trajectories, entry: int, frame: int) -> list[Mark]:

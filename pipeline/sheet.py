@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ink import INK, PAPER, Image, palette, text_width, write
-from pipeline.marks import class_colours, draw_marks
+from pipeline.marks import carried_on, class_colours, draw_marks
 from pipeline.pictures import caption, grid, stack
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
@@ -92,8 +92,14 @@ def describe(stage: VideoStage, output: Any) -> str:
         return f"nothing found in {looked_at} frames"
     where = f"in {len(np.unique(output.frame))} of {looked_at} frames"
     if output.track is not None:
-        return f"{len(np.unique(output.track))} tubes {where}"
-    return f"{len(output)} {'boxes' if output.label is None else 'detections'} {where}"
+        return f"{_count(len(np.unique(output.track)), 'tube', 's')} {where}"
+    if output.label is not None:
+        return f"{_count(len(output), 'detection', 's')} {where}"
+    return f"{_count(len(output), 'box', 'es')} {where}"
+
+
+def _count(number: int, word: str, plural: str) -> str:
+    return f"{number} {word}{plural if number != 1 else ''}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,37 +117,40 @@ class TimeLine:
 
 
 def time_line(stage: VideoStage, output: Any, width: int) -> TimeLine | None:
-    """A line for each tube or class, with a bar where it was seen.
+    """A line for each tube or class, with a bar where it was seen, thin where carried on.
 
     The longest 8 are shown; None where boxes have neither a track nor a class.
     """
     lanes = _lanes(output) if isinstance(output, Boxes) else []
     if not lanes:
         return None
+    faint_N = carried_on(output)
     shown_at = np.asarray([stage.marked_frame(t) for t in range(output.num_frames)])
-    gutter = max(text_width(text, _TEXT) for text, _, _ in lanes) + 4
+    gutter = max(text_width(text, _TEXT) for text, *_ in lanes) + 4
     edges = np.linspace(gutter, max(width, gutter + 1), len(shown_at) + 1)
     image = np.full((_LANE * len(lanes), round(edges[-1]), 3), PAPER, np.uint8)
     # Of each column the frame that it lies in.
     frame_X = np.searchsorted(edges, np.arange(gutter, image.shape[1]) + 0.5) - 1
-    for i, (text, colour, frames_N) in enumerate(lanes):
+    for i, (text, colour, rows) in enumerate(lanes):
         top, bottom = _LANE * i + 2, _LANE * (i + 1) - 2
-        bar = gutter + np.flatnonzero(np.isin(shown_at, frames_N)[frame_X])
-        image[top:bottom, bar] = INK  # bright colours need an outline
-        image[top + 1 : bottom - 1, bar] = palette(colour)
+        for chosen, inset in ((rows, 3), (rows[~faint_N[rows]], 0)):
+            seen = np.isin(shown_at, output.frame[chosen])[frame_X]
+            bar = gutter + np.flatnonzero(seen)
+            image[top + inset : bottom - inset, bar] = INK  # bright colours need an outline
+            image[top + inset + 1 : bottom - inset - 1, bar] = palette(colour)
         write(image, text, (0, bottom - 1), INK, size=_TEXT)
     return TimeLine(image, ((edges[:-1] + edges[1:]) / 2).astype(int))
 
 
-def _lanes(boxes: Boxes) -> list[tuple[str, int, NDArray[np.int32]]]:
-    """Name, colour and frames of each tube, else of each class; the longest, in order."""
+def _lanes(boxes: Boxes) -> list[tuple[str, int, NDArray[np.int64]]]:
+    """Name, colour and rows of each tube, else of each class; the longest, in order."""
     if boxes.track is not None:
         tracks = boxes.track
-        lanes = [(str(k), int(k), boxes.frame[tracks == k]) for k in np.unique(tracks)]
+        lanes = [(str(k), int(k), np.flatnonzero(tracks == k)) for k in np.unique(tracks)]
     elif boxes.label is not None:
         labels = np.asarray(boxes.label)
         colours = class_colours(boxes)
-        lanes = [(name, i, boxes.frame[labels == name]) for name, i in colours.items()]
+        lanes = [(name, i, np.flatnonzero(labels == name)) for name, i in colours.items()]
     else:
         return []
     longest = sorted(range(len(lanes)), key=lambda i: -len(lanes[i][2]))[:_MAX_LANES]

@@ -53,6 +53,7 @@ def test_a_short_video_shows_each_frame_once(make_frames: Any) -> None:
     [
         ({}, "3 boxes in 2 of 10 frames"),
         ({"track": np.array([0, 0, 1], np.int32)}, "2 tubes in 2 of 10 frames"),
+        ({"track": np.array([3, 3, 3], np.int32)}, "1 tube in 2 of 10 frames"),
         ({"label": ["a", "b", "b"]}, "3 detections in 2 of 10 frames"),
     ],
 )
@@ -78,6 +79,16 @@ def test_the_time_line_has_a_bar_where_a_tube_was_seen() -> None:
         assert len(bar) == pytest.approx(line.shape[1] / 4, rel=0.1)
         assert len(bar) == bar[-1] - bar[0] + 1
     assert bars[0][-1] < tick < bars[1][0]
+
+
+def test_a_bar_is_thin_where_a_tube_is_only_carried_on() -> None:
+    scores = np.array([0.9] * 20 + [0.1] * 20, np.float32)
+    tube = boxes_in(list(range(40)), track=np.zeros(40, np.int32), score=scores)
+    line = time_line(Strided(frame_stride=1), tube, 420)
+    assert line is not None
+    height = (line.image == palette(0)).all(-1).sum(0)
+    assert (height[line.x_T[:20]] == 8).all()
+    assert (height[line.x_T[20:]] == 2).all()
 
 
 def test_boxes_without_identity_have_no_time_line() -> None:
