@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import stages
@@ -229,7 +230,7 @@ def _write_pictures(
             console.print(note, highlight=False)
     if video_id is not None:
         path = pictures.choose_path(manifest, ".mp4", video_id=video_id, to=to)
-        with console.status(f"writing {path}"):
+        with console.status(escape(f"writing {path}")):
             pictures.write_video(store, manifest, stages_by_name, path, video_id=video_id)
         console.print(f"video: {path}", soft_wrap=True, highlight=False, markup=False)
 

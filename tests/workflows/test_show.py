@@ -143,7 +143,7 @@ def stored(made: Path, stage: str) -> tuple[Any, Frames]:
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with av.open(str(path)) as container:
+    with av.open(str(path.absolute())) as container:
         frames = list(container.decode(video=0))
     images = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
     return images, np.asarray([frame.time for frame in frames])
@@ -194,8 +194,8 @@ def test_a_film_has_every_frame_at_its_time_with_its_boxes(
 
 
 def test_tubes_keep_their_colours(made: Path, tubelet: Say) -> None:
-    tubelet("show", "track", "--video", VIDEO, "--to", "film.mp4")
-    images, _ = read(Path("film.mp4"))
+    tubelet("show", "track", "--video", VIDEO, "--to", "a:[b] é.mp4")
+    images, _ = read(Path("a:[b] é.mp4"))
     boxes, frames = stored(made, "track")
     scale = enlargement(frames.height, frames.width)
     near = []
