@@ -38,15 +38,13 @@ def annotate(stage: VideoStage, output: Any, frames: Frames) -> Iterator[Image]:
     could not be read.
     """
     scale = enlargement(frames.height, frames.width)
-    asked, marks = -1, stage.marks(0, output, frames)
-    line = None
+    asked, marks = 0, stage.marks(0, output, frames)
+    line = time_line(stage, output, frames.width * scale)
     for t, seconds in enumerate(frames.pts_seconds):
         frame = stage.marked_frame(t)
         if frame != asked:
             asked, marks = frame, stage.marks(frame, output, frames)
         picture = draw_marks(frames.decode([t])[0], marks, scale=scale)
-        if line is None:
-            line = time_line(stage, output, picture.shape[1])
         text = f"frame {t}   {seconds:.2f} s"
         if marks and frame != t:
             text += f"   marks of frame {frame}"
