@@ -35,7 +35,7 @@ from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
 from storage_schemas.tables import write_table
 from storage_schemas.videos import VideoFile
 
-PREVIEW_VIDEOS = 4
+PREVIEW_VIDEOS = 3  # as many as keep their text legible in the bytes of a picture
 # The fault is ours or the machine's, not the video's: stop, keep what is done.
 _NOT_THE_VIDEO = (MissingDependency, StoreError, MemoryError, ImportError)
 

@@ -22,7 +22,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.graph import Step
+from pipeline.marks import Mark, box_marks
+from storage_schemas.boxes import Boxes
 from storage_schemas.errors import StageDefinitionError
+from storage_schemas.frames import Frames
 from storage_schemas.manifest import ArtifactView
 from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
 
@@ -144,6 +147,30 @@ class VideoStage(Stage):
         """Assemble the finished videos into the artifact; returns rows per file."""
         assert issubclass(self.output, ItemNoun)
         return self.output.write_part(folder, items)
+
+    def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
+        """What is to be seen in a stored frame, for contact sheets and annotated videos.
+
+        Boxes are shown by themselves, each column in its way; override this to add what
+        is not stored. `marked_frame` decides which frames are asked for.
+        """
+        return box_marks(output, frame) if isinstance(output, Boxes) else ()
+
+    def marked_frame(self, frame: int) -> int:
+        """The frame whose marks stand for a stored frame: the last that was looked at.
+
+        A stage that looks at every n-th frame has the parameter ``frame_stride``.
+        """
+        return frame - frame % getattr(self, "frame_stride", 1)
+
+    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8] | None:
+        """A contact sheet of one video; None where neither output nor inputs are frames."""
+        from pipeline.sheet import contact_sheet
+
+        for value in (output, *inputs.values()):
+            if isinstance(value, Frames):
+                return contact_sheet(self, output, value)
+        return None
 
 
 class GatherStage(Stage):

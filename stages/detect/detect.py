@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from pipeline.pictures import caption, draw_boxes, strip
 from pipeline.stage import VideoStage
 from stages.detect.detector import Detections, Detector
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
 _CHUNK = 16  # frames decoded at a time, so that memory does not grow with the video
-_PREVIEW_HEIGHT = 160
 
 
 class Detect(VideoStage, name="detect", version=1):
@@ -91,32 +89,6 @@ class Detect(VideoStage, name="detect", version=1):
             score=np.concatenate([empty.scores, *(one.scores for one in kept)]),
             label=[label for one in kept for label in one.labels],
         )
-
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four of the looked-at frames with boxes and classes."""
-        assert isinstance(output, Boxes)
-        looked_at = np.arange(0, output.num_frames, self.frame_stride)
-        chosen = looked_at[np.linspace(0, len(looked_at) - 1, 4).astype(int)]
-        labels = list(output.label or ())  # without any box the columns are unset
-        scores = output.score if output.score is not None else np.zeros(0, np.float32)
-        colours = {name: i for i, name in enumerate(dict.fromkeys(labels))}
-        scale = np.float32(_PREVIEW_HEIGHT / output.height)
-        pictures = []
-        for t, image in zip(chosen, inputs["frames"].decode(chosen), strict=True):
-            rows = output.in_frame(int(t))
-            pictures.append(
-                draw_boxes(
-                    strip([image], height=_PREVIEW_HEIGHT),  # scaled first: text stays legible
-                    output.xyxy[rows] * scale,
-                    ids=[colours[name] for name in labels[rows]],
-                    labels=[
-                        f"{name} {score:.2f}"
-                        for name, score in zip(labels[rows], scores[rows], strict=True)
-                    ],
-                )
-            )
-        text = f"{output.video_id}  {len(output)} detections in {len(looked_at)} frames"
-        return caption(strip(pictures, height=_PREVIEW_HEIGHT), text)
 
 
 def select(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline.marks import Mark
 from pipeline.stage import VideoStage
 from stages.propose.regions import segment_boxes
 from stages.propose.segment_stage import (
@@ -16,7 +18,6 @@ from stages.propose.segment_stage import (
     MinSide,
     RegionBoxes,
     check_order,
-    draw,
     propose,
 )
 from storage_schemas.boxes import Boxes
@@ -64,14 +65,11 @@ class Felzenszwalb(VideoStage, name="felzenszwalb", version=1):
             },
         )
 
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with their proposals and the segments of the first scale."""
-        first = self.scales[0]
-        return draw(
-            output,
-            inputs["frames"],
-            segment=lambda frame: segments(frame, scale=first, sigma=self.sigma),
-        )
+    def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
+        """Borders of the segments of the first scale below the boxes."""
+        image_HWC = frames.decode([frame])[0]
+        regions_HW = segments(image_HWC, scale=self.scales[0], sigma=self.sigma)
+        return [Mark(regions_HW=regions_HW), *super().marks(frame, output, frames)]
 
 
 def segments(frame_HWC: NDArray[np.uint8], *, scale: int, sigma: float) -> NDArray[np.integer]:

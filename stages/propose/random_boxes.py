@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 from zlib import crc32
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.stage import VideoStage
-from stages.propose.segment_stage import FrameStride, check_order, draw, propose
+from stages.propose.segment_stage import FrameStride, check_order, propose
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
@@ -58,10 +58,6 @@ class RandomBoxes(VideoStage, name="random_boxes", version=1):
                 for t in range(0, len(frames), self.frame_stride)
             },
         )
-
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with their boxes."""
-        return draw(output, inputs["frames"])
 
 
 def sample_boxes(rng: np.random.Generator, parameters: RandomBoxes) -> NDArray[np.float64]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.pictures import caption, draw_boxes, draw_mask, strip
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
@@ -40,28 +37,3 @@ def check_order(low: float, high: float, names: str) -> None:
     """Refuse bounds that nothing can lie between."""
     if low > high:
         raise ValueError(f"{names} are {low} and {high}: the first must not exceed the second")
-
-
-def draw(
-    output: Boxes,
-    frames: Frames,
-    *,
-    segment: Callable[[NDArray[np.uint8]], NDArray[np.integer]] | None = None,
-) -> NDArray[np.uint8]:
-    """Four frames that have proposals, with them and the borders of their segments."""
-    present = np.unique(output.frame)
-    chosen = present[np.linspace(0, len(present) - 1, 4).astype(int)] if len(present) else [0]
-    pictures = []
-    for t, image in zip(chosen, frames.decode(chosen), strict=True):
-        if segment is not None:
-            image = draw_mask(image, borders(segment(image)), colour=(255, 255, 0), alpha=0.6)
-        pictures.append(draw_boxes(image, output.xyxy[output.in_frame(int(t))]))
-    return caption(strip(pictures), f"{output.video_id}  {len(output)} proposals")
-
-
-def borders(labels_HW: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour belongs to another segment."""
-    out = np.zeros(labels_HW.shape, np.bool_)
-    out[:, :-1] |= labels_HW[:, 1:] != labels_HW[:, :-1]
-    out[:-1] |= labels_HW[1:] != labels_HW[:-1]
-    return out

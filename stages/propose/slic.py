@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline.marks import Mark
 from pipeline.stage import VideoStage
 from stages.propose.regions import segment_boxes
 from stages.propose.segment_stage import (
@@ -16,7 +18,6 @@ from stages.propose.segment_stage import (
     MinSide,
     RegionBoxes,
     check_order,
-    draw,
     propose,
 )
 from storage_schemas.boxes import Boxes
@@ -62,9 +63,10 @@ class Slic(VideoStage, name="slic", version=1):
             },
         )
 
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with their superpixels and proposals."""
-        return draw(output, inputs["frames"], segment=lambda frame: superpixels(frame, self))
+    def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
+        """Borders of the superpixels below the boxes."""
+        regions_HW = superpixels(frames.decode([frame])[0], self)
+        return [Mark(regions_HW=regions_HW), *super().marks(frame, output, frames)]
 
 
 def superpixels(frame_HWC: NDArray[np.uint8], parameters: Slic) -> NDArray[np.integer]:

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline.pictures import draw_boxes, grid
+from pipeline.marks import draw_marks, patch_marks
+from pipeline.pictures import grid
 from pipeline.stage import Context, GatherStage
 from stages.synthesize.keyframes import Interpolation
 from stages.synthesize.trajectories import REFERENCE_SIZE, Law, sample_bank
 from storage_schemas.trajectories import Trajectories
 
 BLOCK = 1024  # clips drawn at once, from one seed
-_TILE, _GREY = 160, 215  # side and paper of a picture in the preview
+_TILE, _GREY = 224, 240  # side and paper of a picture in the preview
 
 
 class Synthesize(GatherStage, name="synthesize", version=2):
@@ -99,17 +100,15 @@ class Synthesize(GatherStage, name="synthesize", version=2):
         return Trajectories(size=self.size, **cut)
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Boxes of eight clips over time, the last frame strongest."""
+        """Eight clips: the ways of the patches, their last boxes, and pale their first."""
         assert isinstance(output, Trajectories)
-        boxes_NTK4 = output.boxes_NKT4.swapaxes(1, 2) * np.float32(_TILE / output.size)
-        ids = list(range(boxes_NTK4.shape[2]))
+        paper = np.full((output.size, output.size, 3), _GREY, np.uint8)
         tiles = []
-        for boxes_TK4 in boxes_NTK4[:8]:
-            tile = np.full((_TILE, _TILE, 3), _GREY, np.uint8)
-            for strength, boxes_K4 in zip(
-                np.linspace(0.15, 1, len(boxes_TK4)), boxes_TK4, strict=True
-            ):
-                drawn = draw_boxes(tile, boxes_K4, ids=ids)
-                tile = (tile * (1 - strength) + drawn * strength).astype(np.uint8)
-            tiles.append(tile)
+        for entry in range(min(8, len(output))):
+            first, last = (
+                draw_marks(paper, patch_marks(output, entry, t), scale=_TILE / output.size)
+                for t in (0, output.num_frames - 1)
+            )
+            pale = (0.7 * _GREY + 0.3 * first).astype(np.uint8)
+            tiles.append(np.where((last == _GREY).all(-1, keepdims=True), pale, last))
         return grid(tiles, columns=4)

@@ -127,7 +127,6 @@ def test_preview_draws_in_the_frames(make_frames: Any, coco: Any, tmp_path: Path
     stage = Detect(detector=coco, frame_stride=3)
     boxes = stored(stage.process(frames=frames), tmp_path)
     picture = stage.preview(boxes, frames=frames)
-    assert picture.shape[1] == pytest.approx(4 * 200, abs=20)
 
     def coloured(image: NDArray[np.uint8]) -> float:
         return float((np.ptp(image.astype(int), axis=-1) > 30).mean())

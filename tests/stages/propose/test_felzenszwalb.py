@@ -57,11 +57,16 @@ def test_the_same_frames_give_the_same_boxes_whatever_the_threads(
     assert tables[0].equals(tables[1])
 
 
-def test_a_preview_is_a_strip(make_frames: Callable[..., Any], video: np.ndarray) -> None:
+def test_the_marks_are_the_segments_below_the_stored_boxes(
+    make_frames: Callable[..., Any], video: np.ndarray
+) -> None:
     frames = make_frames(frames=video)
     stage = Felzenszwalb(frame_stride=2)
-    picture = stage.preview(stage.process(frames=frames), frames=frames)
-    assert picture.shape == (18 + 4 + 120, 4 * 160 + 3 * 4, 3)
+    boxes = stage.process(frames=frames)
+    borders, *found = stage.marks(2, boxes, frames)
+    expected = segments(frames.decode([2])[0], scale=500, sigma=0.8)
+    np.testing.assert_array_equal(borders.regions_HW, expected)
+    np.testing.assert_array_equal([mark.xyxy for mark in found], boxes.xyxy[boxes.in_frame(2)])
 
 
 @pytest.mark.parametrize("scales", [(), (0,), (500, -1)])

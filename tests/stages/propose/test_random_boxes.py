@@ -59,12 +59,6 @@ def test_no_box_is_turned_inside_out_at_the_border(make_frames: Callable[..., An
     assert (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all()
 
 
-def test_a_preview_is_a_strip(make_frames: Callable[..., Any]) -> None:
-    frames = make_frames(num_frames=32)
-    picture = RandomBoxes().preview(RandomBoxes().process(frames=frames), frames=frames)
-    assert picture.shape == (18 + 4 + 120, 4 * 160 + 3 * 4, 3)
-
-
 @pytest.mark.parametrize(
     "options", [{"min_width": 0.6}, {"min_aspect": 3.0}, {"num_boxes": 0}], ids=str
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.propose.segment_stage import borders, draw, propose
+from stages.propose.segment_stage import propose
 
 NOTHING = (np.zeros(0, np.int32), np.zeros((0, 4), np.float32))
 
@@ -19,16 +19,10 @@ def test_frames_without_regions_are_skipped(make_frames: Callable[..., Any]) -> 
     assert boxes.in_frame(0) == slice(0, 0)
 
 
-def test_no_regions_at_all_are_an_empty_answer_with_a_picture(
+def test_no_regions_at_all_are_an_empty_answer(
     make_frames: Callable[..., Any],
 ) -> None:
     frames = make_frames()
     boxes = propose(frames, {0: NOTHING})
     assert (len(boxes), boxes.num_frames) == (0, len(frames))
-    assert draw(boxes, frames).shape[2] == 3
     assert len(type(boxes).from_tables(boxes.video_id, boxes.to_tables())) == 0
-
-
-def test_borders_run_between_segments() -> None:
-    labels = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
-    assert borders(labels).astype(int).tolist() == [[0, 1, 0], [1, 1, 1], [0, 0, 0]]

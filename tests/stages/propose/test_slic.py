@@ -77,14 +77,18 @@ def test_a_blank_video_gives_an_answer_and_a_picture(make_frames: Callable[..., 
     assert Slic().preview(boxes, frames=frames).ndim == 3
 
 
-def test_a_preview_shows_boxes_and_borders(
+def test_the_marks_are_the_superpixels_below_the_stored_boxes(
     make_frames: Callable[..., Any], video: np.ndarray
 ) -> None:
     frames = make_frames(frames=video)
     stage = Slic(frame_stride=2)
-    picture = stage.preview(stage.process(frames=frames), frames=frames)
-    assert picture.shape == (18 + 4 + 120, 4 * 160 + 3 * 4, 3)
-    assert ((picture[..., 0] > 140) & (picture[..., 1] > 140) & (picture[..., 2] < 80)).sum() > 500
+    boxes = stage.process(frames=frames)
+    borders, *found = stage.marks(2, boxes, frames)
+    assert borders.regions_HW is not None
+    np.testing.assert_array_equal(borders.regions_HW, superpixels(frames.decode([2])[0], stage))
+    np.testing.assert_array_equal([mark.xyxy for mark in found], boxes.xyxy[boxes.in_frame(2)])
+    assert len(found) > 3
+    assert [stage.marked_frame(t) for t in range(5)] == [0, 0, 2, 2, 4]
 
 
 def test_bounds_out_of_order_are_refused() -> None:
