@@ -79,27 +79,11 @@ class Detect(VideoStage, name="detect", version=2):
         if isinstance(self.detector, LookUp):
             found = self.detector.look_up(frames, indices)
         else:
-            detect = partial(
-                self.detector.detect,
-                threads=ctx.threads if ctx else 1,
-                device=ctx.device if ctx else "auto",
-            )
             found = []
             for start in range(0, len(indices), _CHUNK):
                 images_NHWC = frames.decode(indices[start : start + _CHUNK])
-                found += self.tiles.detect(images_NHWC, detect)
-        kept = [
-            select(
-                detections,
-                height=frames.height,
-                width=frames.width,
-                score_threshold=self.score_threshold,
-                nms_iou=self.nms_iou,
-                max_boxes=self.max_boxes,
-                classes=self.classes,
-            )
-            for detections in found
-        ]
+                found += self.tiles.detect(images_NHWC, partial(self._detect, ctx=ctx))
+        kept = [self._select(one, frames.height, frames.width) for one in found]
         counts = [len(one.scores) for one in kept]
         boxes = Detections.join(kept)
         return Boxes(
@@ -111,6 +95,26 @@ class Detect(VideoStage, name="detect", version=2):
             xyxy=boxes.xyxy,
             score=boxes.scores,
             label=boxes.labels,
+        )
+
+    def _detect(self, images_NHWC: NDArray[np.uint8], *, ctx: Context | None) -> list[Detections]:
+        """What is kept of the detections of each image, a frame or a tile."""
+        found = self.detector.detect(
+            images_NHWC,
+            threads=ctx.threads if ctx else 1,
+            device=ctx.device if ctx else "auto",
+        )
+        return [self._select(one, *images_NHWC.shape[1:3]) for one in found]
+
+    def _select(self, found: Detections, height: int, width: int) -> Detections:
+        return select(
+            found,
+            height=height,
+            width=width,
+            score_threshold=self.score_threshold,
+            nms_iou=self.nms_iou,
+            max_boxes=self.max_boxes,
+            classes=self.classes,
         )
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:

@@ -55,7 +55,12 @@ class Tiles(BaseModel):
         images_NHWC: NDArray[np.uint8],
         detect: Callable[[NDArray[np.uint8]], list[Detections]],
     ) -> list[Detections]:
-        """Detections of whole images and their tiles, in pixels of the image, before NMS."""
+        """Detections of whole images and of their tiles, in pixels of the image.
+
+        `detect` suppresses non-maxima in what it is given: a second box of an object that a
+        tile cuts, one that ends before the edge, must go with the first. What several tiles
+        see is left for the caller to suppress.
+        """
         found = [[one] for one in detect(images_NHWC)]
         height, width = images_NHWC.shape[1:3]
         for rows, columns in self.windows(height, width):
