@@ -17,9 +17,9 @@ from pydantic import Field
 
 from stages.detect.detector import Detections, Detector
 
-# The classifier's window has a rim around the person; OpenCV's sample takes off this much
-# of its left, top, right and bottom.
-_RIM = np.array([0.1, 0.07, -0.1, -0.13], np.float32)
+# The window of 64 x 128 pixels has a margin of 16 around the person, as the people it was
+# trained on had; as parts of the window, for left, top, right and bottom.
+_MARGIN = np.array([16 / 64, 16 / 128, -16 / 64, -16 / 128], np.float32)
 
 
 class Hog(Detector, version=1):
@@ -74,7 +74,7 @@ class Hog(Detector, version=1):
         order = np.lexsort((*xywh.T, -margin))  # threads give them in any order
         xywh, margin = xywh[order], margin[order]
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        xyxy += np.tile(xywh[:, 2:], 2) * _RIM
+        xyxy += np.tile(xywh[:, 2:], 2) * _MARGIN
         scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
         scores = (1 / (1 + np.exp(-margin))).astype(np.float32)
         return Detections(xyxy * scale, scores, ["person"] * len(scores))
