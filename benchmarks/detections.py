@@ -196,7 +196,7 @@ def main() -> int:
             name: [measure(*load(options.tud, n, side), STRIDE, **more) for n in SEQUENCES]
             for name, (side, more) in stored.items()
         }
-        console.print(table("people of 75 to 145 pixels, stored short side 240", rows))
+        console.print(table("people of 61 to 155 pixels, stored short side 240", rows))
     if options.only != "stored":
         walls = [wall(*load(options.tud, name, 480)) for name in SEQUENCES]
         tiled = {

@@ -424,7 +424,9 @@ def cells(
 
 def _activated(values: Array, activation: Activation) -> Array:
     if activation == "sigmoid":
-        return (1 / (1 + np.exp(-values))).astype(np.float32)
+        from scipy.special import expit
+
+        return expit(values, dtype=np.float32)
     if activation == "softmax":
         weights = np.exp(values - values.max(axis=-1, keepdims=True))
         return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)

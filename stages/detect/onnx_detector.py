@@ -142,9 +142,10 @@ def _load_onnxruntime(path: Path, threads: int, device: str) -> tuple[list[str],
     options.log_severity_level = 3
     # Waiting threads sleep: others may use the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = ["CPUExecutionProvider"]
+    providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, "CUDAExecutionProvider")
+        number = int(device.partition(":")[2] or 0)
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     (entry, *more) = [one.name for one in session.get_inputs()]
     if more:

@@ -158,9 +158,19 @@ def _load(detector: Detectron2Zoo, device: str) -> _Loaded:
         ) from error
 
     name = detector.config.removesuffix(".yaml") + ".yaml"
-    file = detector.config_file
+    file, weights = detector.config_file, detector.weights
+    checkpoint = weights.path if isinstance(weights, InputFile) else None
+    try:
+        merged = file.path if file else model_zoo.get_config_file(name)
+        if weights == "zoo":
+            checkpoint = model_zoo.get_checkpoint_url(name)
+    except RuntimeError as error:
+        raise ParameterError(
+            f"{name} is no YAML config with a checkpoint in this detectron2's model zoo ({error}); "
+            "choose a config that it lists, or set config_file and weights"
+        ) from error
     cfg = get_cfg()
-    cfg.merge_from_file(str(file.path) if file else model_zoo.get_config_file(name))
+    cfg.merge_from_file(str(merged))
     cfg.MODEL.DEVICE = device
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = detector.score_floor
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = detector.score_floor
@@ -169,14 +179,9 @@ def _load(detector: Detectron2Zoo, device: str) -> _Loaded:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random weights are the same in every process
         model = build_model(cfg).eval()
-    if detector.weights != "random":
-        weights = detector.weights
-        path = (
-            str(weights.path)
-            if isinstance(weights, InputFile)
-            else model_zoo.get_checkpoint_url(name)
-        )
-        DetectionCheckpointer(model).load(path)
+    if checkpoint is not None:
+        config = file.path.name if file else name
+        _load_weights(model, DetectionCheckpointer, str(checkpoint), config=config)
     short_side = detector.short_side or cfg.INPUT.MIN_SIZE_TEST
     datasets = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN
     return _Loaded(
@@ -185,3 +190,19 @@ def _load(detector: Detectron2Zoo, device: str) -> _Loaded:
         bgr=cfg.INPUT.FORMAT == "BGR",
         names=list(MetadataCatalog.get(datasets[0]).get("thing_classes", [])) if datasets else [],
     )
+
+
+def _load_weights(model: Any, checkpointer: Any, checkpoint: str, *, config: str) -> None:
+    """Read a checkpoint; what it lacks, detectron2 would leave random with a line in a log."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(torch.nan)
+    checkpointer(model).load(checkpoint)
+    lacking = [n for n, one in model.named_parameters() if bool(one.isnan().any())]
+    if lacking:
+        raise ParameterError(
+            f"{checkpoint} lacks {len(lacking)} of {len(list(model.parameters()))} tensors of "
+            f"{config}, such as {lacking[0]!r}; give the weights that belong to the config"
+        )

@@ -43,8 +43,12 @@ STAND_IN = {
     "torchvision/__init__.py": "",
     "detectron2/__init__.py": "calls = []",
     "detectron2/model_zoo.py": """
-def get_config_file(config_path): return "zoo:" + config_path
-def get_checkpoint_url(config_path): return "https://zoo/" + config_path
+def get_config_file(config_path):
+    if "typo" in config_path: raise RuntimeError("not available")
+    return "zoo:" + config_path
+def get_checkpoint_url(config_path):
+    if "untrained" in config_path: raise RuntimeError("not available")
+    return "https://zoo/" + config_path
 """,
     "detectron2/config.py": """
 from types import SimpleNamespace as N
@@ -62,7 +66,10 @@ def get_cfg():
 from detectron2 import calls
 class DetectionCheckpointer:
     def __init__(self, model): self.model = model
-    def load(self, path): calls.append(("load", path))
+    def load(self, path):
+        calls.append(("load", path))
+        self.model.head.weight.data.zero_()
+        if "partial" not in path: self.model.head.bias.data.zero_()
 """,
     "detectron2/data/__init__.py": """
 class MetadataCatalog:
@@ -87,6 +94,7 @@ class Model(torch.nn.Module):
     def __init__(self, cfg):
         super().__init__()
         self.cfg = cfg
+        self.head = torch.nn.Linear(2, 2)
         self.drawn = torch.rand(()).item()
     def forward(self, batch):
         assert not self.training and not torch.is_grad_enabled()
@@ -195,6 +203,21 @@ def test_random_weights_are_the_same_each_time(stand_in: Path) -> None:
     (_, _, one), (_, _, two) = calls("batch")
     assert one == two
     assert calls("load") == []
+
+
+def test_weights_of_another_config_are_told(stand_in: Path) -> None:
+    """Upstream only logs what a checkpoint lacks, and leaves it random."""
+    weights = stand_in / "partial.pth"
+    weights.write_bytes(b"weights")
+    detector = Detectron2Zoo(config="x", weights=weights)
+    with pytest.raises(ParameterError, match=r"partial\.pth lacks 1 of 2 tensors of x\.yaml, "):
+        detector.detect(pixels(1))
+
+
+@pytest.mark.parametrize("config", ["typo", "untrained", "new_baselines/typo.py"])
+def test_an_unknown_config_is_told(stand_in: Path, config: str) -> None:
+    with pytest.raises(ParameterError, match=rf"{config}\.yaml is no YAML config with a checkp"):
+        Detectron2Zoo(config=config, weights="zoo").detect(pixels(1))
 
 
 def test_missing_weights_are_told(stand_in: Path) -> None:
