@@ -49,11 +49,14 @@ class BoxFile:
     names : list of str
         Classes that occur.
     timed : bool
+    inside : bool
+        No box leaves its frame: one that does is of frames of another size.
     """
 
     videos: Mapping[str, Mapping[float, Placed]]
     names: list[str]
     timed: bool = False
+    inside: bool = False
 
 
 def read_box_file(path: Path, *, csv_rows: CsvRows) -> BoxFile:
@@ -178,7 +181,7 @@ def _read_arrow(path: Path) -> BoxFile:
     names: set[str] = set()
     for batch in table.values():
         names |= set(_labels(batch))
-    return BoxFile(_ArrowVideos(table), sorted(names))
+    return BoxFile(_ArrowVideos(table), sorted(names), inside=True)
 
 
 class _ArrowVideos(Mapping[str, Mapping[float, Placed]]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class InputSpec(BaseModel):
         Grey value of the bars.
     layout : {"NCHW", "NHWC"}
         Order of the axes.
-    dtype : {"float32", "uint8"}
+    dtype : {"float32", "float16", "uint8"}
         "uint8" sends the pixels as they are; `mean` and `std` are then not used.
     """
 
@@ -45,26 +45,24 @@ class InputSpec(BaseModel):
     resize: Literal["fit", "corner", "stretch"] = "fit"
     bars: int = Field(114, ge=0, le=255)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-    dtype: Literal["float32", "uint8"] = "float32"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
 
-    def prepare(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.float32] | NDArray[np.uint8]:
-        """Batch of one RGB image, (1, 3, height, width) or (1, height, width, 3)."""
+    def prepare(self, image_HWC: NDArray[np.uint8]) -> NDArray[Any]:
+        """Batch of one RGB image, (1, 3, height, width) or (1, height, width, 3), `dtype`."""
         pixels_HWC = self.place(image_HWC)
         if self.colour == "bgr":
             pixels_HWC = pixels_HWC[..., ::-1]
-        if self.dtype == "uint8":
-            batch_N = pixels_HWC[None]
-            return np.ascontiguousarray(
-                batch_N if self.layout == "NHWC" else batch_N.transpose(0, 3, 1, 2)
-            )
-        batch_NCHW = np.empty((1, 3, self.height, self.width), np.float32)
-        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            plane = batch_NCHW[0, channel]
-            np.subtract(pixels_HWC[..., channel], np.float32(mean), out=plane)
-            plane /= np.float32(std)
+        batch_NCHW: NDArray[Any] = pixels_HWC.transpose(2, 0, 1)[None]
+        if self.dtype != "uint8":
+            scaled_NCHW = np.empty(batch_NCHW.shape, np.float32)
+            for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+                plane = scaled_NCHW[0, channel]
+                np.subtract(batch_NCHW[0, channel], np.float32(mean), out=plane)
+                plane /= np.float32(std)
+            batch_NCHW = scaled_NCHW
         if self.layout == "NHWC":
-            return np.ascontiguousarray(batch_NCHW.transpose(0, 2, 3, 1))
-        return batch_NCHW
+            batch_NCHW = batch_NCHW.transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(batch_NCHW, self.dtype)
 
     def place(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image resized into the network's, (height, width, 3), bars around it."""

@@ -127,6 +127,13 @@ class Precomputed(LookUp, version=3):
                 "frames; count stored frames from 0",
                 video_id=frames.video_id,
             )
+        limit = np.array([frames.width, frames.height] * 2)
+        if file.inside and any((one.detections.xyxy > limit).any() for one in found.values()):
+            raise BadVideo(
+                f"{self.boxes.path} has boxes that leave the frame of {frames.width} x "
+                f"{frames.height}, so they are of frames of another size; give boxes of these",
+                video_id=frames.video_id,
+            )
         return found
 
 

@@ -16,8 +16,9 @@ from pydantic import PrivateAttr
 from pipeline.keys import artifact_key, parameters_of
 from pipeline.stage import Context
 from stages.detect.detect import Detect, select, suppress
-from stages.detect.detector import Detections, Detector
+from stages.detect.detector import Detections, Detector, LookUp
 from storage_schemas.boxes import Boxes
+from storage_schemas.frames import Frames
 
 CLIPS = Path(__file__).parents[3] / "assets" / "clips"
 
@@ -44,29 +45,45 @@ RAW = detections(
 )
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, [("cat", 0.9), ("dog", 0.7)]),
-        ({"score_threshold": 0.2}, [("cat", 0.9), ("dog", 0.7), ("cat", 0.2)]),
-        ({"nms_iou": 1.0}, [("cat", 0.9), ("cat", 0.8), ("dog", 0.7)]),
-        ({"classes": ("dog",)}, [("dog", 0.7)]),
-        ({"classes": ("cow",)}, []),
-        ({"max_boxes": 1}, [("cat", 0.9)]),
-        ({"score_threshold": 0.95}, []),
-    ],
-)
+CASES: list[tuple[dict[str, Any], list[tuple[str, float]]]] = [
+    ({}, [("cat", 0.9), ("dog", 0.7)]),
+    ({"score_threshold": 0.2}, [("cat", 0.9), ("dog", 0.7), ("cat", 0.2)]),
+    ({"nms_iou": 1.0}, [("cat", 0.9), ("cat", 0.8), ("dog", 0.7)]),
+    ({"classes": ("dog",)}, [("dog", 0.7)]),
+    ({"classes": ("cow",)}, []),
+    ({"max_boxes": 1}, [("cat", 0.9)]),
+    ({"score_threshold": 0.95}, []),
+]
+RULES: dict[str, Any] = {
+    "score_threshold": 0.3, "nms_iou": 0.5, "max_boxes": 9, "classes": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "expected"), CASES)
 def test_select(changes: dict[str, Any], expected: list[tuple[str, float]]) -> None:
-    rules: dict[str, Any] = {
-        "score_threshold": 0.3, "nms_iou": 0.5, "max_boxes": 9, "classes": None, **changes,
-    }  # fmt: skip
-    kept = select(RAW, height=40, width=80, **rules)
+    kept = select(RAW, height=40, width=80, **(RULES | changes))
     assert [(n, round(float(s), 4)) for n, s in zip(kept.labels, kept.scores, strict=True)] == (
         expected
     )
     assert kept.xyxy.shape == (len(expected), 4)
     if expected:
         assert kept.xyxy[0].tolist() == [0, 0, 10, 10]  # clipped
+
+
+class Fixed(LookUp, version=1):
+    """Finds the same in every frame."""
+
+    def look_up(self, frames: Frames, indices: Sequence[int]) -> list[Detections]:
+        return [RAW] * len(indices)
+
+
+@pytest.mark.parametrize("changes", [case[0] for case in CASES])
+def test_the_stage_keeps_what_its_parameters_say(make_frames: Any, changes: dict[str, Any]) -> None:
+    expected = next(expected for given, expected in CASES if given == changes)
+    stage = Detect(detector=Fixed(), **(RULES | changes))
+    boxes = stage.process(frames=make_frames(num_frames=5, size=(40, 80)))
+    assert boxes.frame.tolist() == [0] * len(expected) + [4] * len(expected)
+    assert list(boxes.label or ()) == [name for name, _ in expected] * 2
 
 
 def test_order_of_equal_scores_is_that_of_the_detector() -> None:

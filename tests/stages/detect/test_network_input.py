@@ -61,6 +61,8 @@ def test_prepare_worked_numbers() -> None:
     last = InputSpec(**spec, layout="NHWC").prepare(frame)
     np.testing.assert_array_equal(last, rgb.transpose(0, 2, 3, 1), strict=True)
     assert last.flags.c_contiguous
+    half = InputSpec(**spec, dtype="float16").prepare(frame)
+    np.testing.assert_array_equal(half, rgb.astype(np.float16), strict=True)
     raw = InputSpec(**spec, dtype="uint8", layout="NHWC", colour="bgr").prepare(frame)
     np.testing.assert_array_equal(raw, frame[None, ..., ::-1], strict=True)
     raw = InputSpec(**spec, dtype="uint8").prepare(frame)

@@ -185,6 +185,16 @@ def test_what_does_not_fit_is_told(tmp_path: Path, runtime: Any) -> None:
         detect(model=broken)
 
 
+def test_a_second_input_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "one.onnx", "yolo")
+    model = onnx.load(tmp_path / "one.onnx")
+    model.graph.input.append(helper.make_tensor_value_info("sizes", TensorProto.INT64, [1, 2]))
+    onnx.save(model, tmp_path / "two.onnx")
+    detector = Onnx(model=tmp_path / "two.onnx", head={"style": "yolo"}, input=ENTRY)
+    with pytest.raises(ParameterError, match=r"2 inputs, \['image', 'sizes'\]; export it with one"):
+        detector.detect(picture()[None])
+
+
 def test_an_input_that_does_not_fit_is_told(tmp_path: Path) -> None:
     head = write(tmp_path / "model.onnx", "yolo")
     small = Onnx(

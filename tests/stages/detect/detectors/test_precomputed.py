@@ -119,6 +119,22 @@ def test_detections_of_ours_come_back(tmp_path: Path, make_frames: Any) -> None:
     assert again.to_tables()["boxes"].equals(first.to_tables()["boxes"])
 
 
+def test_detections_of_larger_frames_are_told(tmp_path: Path, make_frames: Any) -> None:
+    large = make_frames(A_VIDEO, size=(96, 128))
+    first = Detect(detector=moved(tmp_path), frame_stride=1).process(frames=large)
+    Boxes.write_part(tmp_path, {A_VIDEO: first.to_tables()})
+    again = Precomputed(boxes=tmp_path / "boxes.arrow")
+    assert len(again.look_up(large, [2])[0].labels) == 1
+    with pytest.raises(BadVideo, match="boxes that leave the frame of 64 x 48, so they are of fr"):
+        again.look_up(make_frames(A_VIDEO), [2])
+
+
+def moved(folder: Path) -> Precomputed:
+    """A box outside of 64 x 48 pixels and inside of 128 x 96."""
+    annotations = [{"image_id": 1, "category_id": 3, "bbox": [90, 60, 8, 8]}]
+    return detector(folder, CONTENT | {"annotations": annotations})
+
+
 def test_every_parameter_is_in_the_key(tmp_path: Path) -> None:
     keys = {
         artifact_key(Detect(detector=one), {})
