@@ -48,7 +48,8 @@ class Detectron2Zoo(Detector, version=3):
         A YAML file instead. Files that it includes by ``_BASE_`` are not in the key.
     weights : InputFile or {"zoo", "random"}
         A ``.pth`` or ``.pkl`` file; detectron2 unpickles the latter, so use it from people
-        you trust only. "zoo" downloads the checkpoint of `config`, "random" is for tests.
+        you trust only. "zoo" downloads the checkpoint of `config`, "random" is for tests:
+        boxes anywhere, of any class, with scores near 1 / classes.
     score_floor : float
         Score below which the model itself drops boxes, before NMS.
     short_side : int or None
@@ -176,6 +177,10 @@ def _load(detector: Detectron2Zoo, device: str) -> _Loaded:
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = detector.score_floor
     if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":  # a panoptic model needs its masks
         cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
+    if weights == "random":
+        # An untrained network doubles its activations block by block, until all boxes leave
+        # the frame; from small inputs they stay near the anchors.
+        cfg.MODEL.PIXEL_STD = [1000 * std for std in cfg.MODEL.PIXEL_STD]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random weights are the same in every process
         model = build_model(cfg).eval()

@@ -56,7 +56,7 @@ class Config(N):
     def merge_from_file(self, name): self.merged = name
 def get_cfg():
     return Config(
-        MODEL=N(DEVICE="cuda", ROI_HEADS=N(), RETINANET=N(), MASK_ON=True,
+        MODEL=N(DEVICE="cuda", ROI_HEADS=N(), RETINANET=N(), MASK_ON=True, PIXEL_STD=[1.0, 2.0],
                 META_ARCHITECTURE="GeneralizedRCNN"),
         INPUT=N(FORMAT="BGR", MIN_SIZE_TEST=20, MAX_SIZE_TEST=40),
         DATASETS=N(TEST=("coco",), TRAIN=()),
@@ -188,6 +188,7 @@ def test_config_and_weights(stand_in: Path) -> None:
     mine.write_text("MODEL: {}")
     weights.write_bytes(b"weights")
     Detectron2Zoo(config_file=mine, weights=weights).detect(pixels(1))
+    assert calls("batch")[0][1].MODEL.PIXEL_STD == [1, 2]
     assert calls("load") == [("https://zoo/COCO-Detection/x.yaml",), (str(weights),)]
     assert [cfg.merged for _, cfg, _ in calls("batch")] == [
         "zoo:COCO-Detection/x.yaml", "zoo:COCO-Detection/x.yaml", str(mine),
@@ -203,6 +204,7 @@ def test_random_weights_are_the_same_each_time(stand_in: Path) -> None:
     (_, _, one), (_, _, two) = calls("batch")
     assert one == two
     assert calls("load") == []
+    assert calls("batch")[0][1].MODEL.PIXEL_STD == [1000, 2000]
 
 
 def test_weights_of_another_config_are_told(stand_in: Path) -> None:
@@ -307,7 +309,7 @@ def matched(one: Detections, two: Detections) -> float:
     """Part of the boxes of `one` that `two` has as well: class, score and place."""
     pairs = 0
     for box, score, label in zip(one.xyxy, one.scores, one.labels, strict=True):
-        near = (np.abs(two.xyxy - box).max(axis=1) < 0.5) & (np.abs(two.scores - score) < 1e-2)
+        near = (np.abs(two.xyxy - box).max(axis=1) < 0.5) & (np.abs(two.scores - score) < 1e-4)
         pairs += any(two.labels[i] == label for i in np.flatnonzero(near))
     return pairs / max(1, len(one.scores))
 
@@ -330,12 +332,17 @@ class TestReal:
         cfg.MODEL.DEVICE = "cpu"
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
         cfg.INPUT.MIN_SIZE_TEST = 160
+        cfg.MODEL.PIXEL_STD = [1000.0] * 3  # of an untrained network all boxes would leave
+        (tmp_path / "config.yaml").write_text(cfg.dump())
         cfg.MODEL.WEIGHTS = str(tmp_path / "random.pth")
         torch.manual_seed(3)
         torch.save({"model": build_model(cfg).state_dict()}, cfg.MODEL.WEIGHTS)
         predictor = DefaultPredictor(cfg)
         frames = noise_with_shapes(2)
-        ours = random_detector(config, weights=cfg.MODEL.WEIGHTS).detect(frames, device="cpu")
+        detector = random_detector(
+            config, weights=cfg.MODEL.WEIGHTS, config_file=tmp_path / "config.yaml"
+        )
+        ours = detector.detect(frames, device="cpu")
         for frame, found in zip(frames, ours, strict=True):
             upstream = predictor(np.ascontiguousarray(frame[..., ::-1]))["instances"]
             names = predictor.metadata.thing_classes
