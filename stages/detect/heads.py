@@ -1,78 +1,33 @@
 """What the outputs of a detection network mean: one small typed spec a style.
 
-A head reads two things off the outputs: the scores of all candidates and the boxes of
-chosen ones. What every style repeats (choosing candidates, class names, the way back to
-the frame) is `OnnxDetector`'s.
-
 Shapes: N candidates of all levels, C classes, K chosen candidates. Boxes are ``xyxy`` in
 pixels of the network's image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stages.detect.head import (
+    Activation,
+    Array,
+    BoxFormatHead,
+    Head,
+    Outputs,
+    Rows,
+    activated,
+    cells,
+    check_rows,
+    rows_of,
+    stacked,
+)
 from storage_schemas.errors import ParameterError
 
-Array = NDArray[np.float32]
-Rows = NDArray[np.integer[Any]]
-Outputs = Mapping[str, Array]
-Activation = Literal["none", "sigmoid", "softmax"]
 
-
-class Head(BaseModel):
-    """Base of the styles. An output is named as in the file; "" is the only output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def names(self) -> tuple[str, ...]:
-        """Outputs that are read."""
-        raise NotImplementedError
-
-    def scores(self, outputs: Outputs, *, classes: int) -> Array:
-        """Scores (N, C) in [0, 1]; raises `ParameterError` if an output has another shape."""
-        raise NotImplementedError
-
-    def boxes(self, outputs: Outputs, rows: Rows, *, height: int, width: int) -> Array:
-        """Boxes (K, 4) of the candidates `rows`, for a network image of that size."""
-        raise NotImplementedError
-
-
-class _BoxFormat(Head):
-    """A style whose boxes are four numbers.
-
-    Parameters
-    ----------
-    order : {"xyxy", "yxyx", "xywh", "cxcywh"}
-        Corners, or a corner or centre and the size.
-    units : {"pixels", "fractions"}
-        Of the network's image.
-    """
-
-    order: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
-    units: Literal["pixels", "fractions"] = "pixels"
-
-    def _corners(self, box_K4: Array, *, height: int, width: int) -> Array:
-        first, second = box_K4[:, :2], box_K4[:, 2:]
-        if self.order == "yxyx":
-            first, second = first[:, ::-1], second[:, ::-1]
-        elif self.order == "xywh":
-            second = first + second
-        elif self.order == "cxcywh":
-            half = second * np.float32(0.5)
-            first, second = first - half, first + half
-        corner_K4: Array = np.concatenate([first, second], axis=1, dtype=np.float32)
-        if self.units == "fractions":
-            corner_K4 *= np.array([width, height] * 2, np.float32)
-        return corner_K4
-
-
-class YoloHead(_BoxFormat):
+class YoloHead(BoxFormatHead):
     """A row a candidate: box, perhaps the score of any object, scores of the classes.
 
     YOLOv5 and v7: ``objectness=True``. YOLOv8, v9 and v11: ``transposed=True``. YOLOX:
@@ -111,20 +66,20 @@ class YoloHead(_BoxFormat):
                 f"{table.shape[1]} numbers, not 4 + {int(self.objectness)} + {classes} classes; "
                 "set head.objectness, head.transposed or class_names"
             )
-        found = _activated(table[:, first:], self.activation)
-        return found * _activated(table[:, 4:5], self.activation) if self.objectness else found
+        found = activated(table[:, first:], self.activation)
+        return found * activated(table[:, 4:5], self.activation) if self.objectness else found
 
     def boxes(self, outputs: Outputs, rows: Rows, *, height: int, width: int) -> Array:
         box_K4 = self._table(outputs)[rows, :4]
         if self.strides:
             centre_N2, stride_N1 = cells(self.strides, height=height, width=width, offset=0.0)
-            _check_rows(self._table(outputs), len(centre_N2), self.output, self.strides)
+            check_rows(self._table(outputs), len(centre_N2), self.output, self.strides)
             centre_K2 = box_K4[:, :2] * stride_N1[rows] + centre_N2[rows]
             box_K4 = np.concatenate([centre_K2, np.exp(box_K4[:, 2:]) * stride_N1[rows]], axis=1)
         return self._corners(box_K4, height=height, width=width)
 
     def _table(self, outputs: Outputs) -> Array:
-        table = _table(outputs[self.output], self.output)
+        table = rows_of(outputs[self.output], self.output)
         return table.T if self.transposed else table
 
 
@@ -145,7 +100,7 @@ class AnchorLevel(BaseModel):
     sizes: tuple[tuple[float, float], ...] = Field(min_length=1)
 
 
-class SsdHead(_BoxFormat):
+class SsdHead(BoxFormatHead):
     """A box and scores of the classes a candidate, in two outputs: SSD, RetinaNet, DETR.
 
     Parameters
@@ -179,7 +134,7 @@ class SsdHead(_BoxFormat):
         return self.scores_output, self.boxes_output
 
     def scores(self, outputs: Outputs, *, classes: int) -> Array:
-        table = _table(outputs[self.scores_output], self.scores_output)
+        table = rows_of(outputs[self.scores_output], self.scores_output)
         columns = classes + (self.background != "none")
         if table.shape[1] != columns:
             raise ParameterError(
@@ -188,14 +143,14 @@ class SsdHead(_BoxFormat):
                 "class_names"
             )
         first = int(self.background == "first")
-        return _activated(table, self.activation)[:, first : first + classes]
+        return activated(table, self.activation)[:, first : first + classes]
 
     def boxes(self, outputs: Outputs, rows: Rows, *, height: int, width: int) -> Array:
-        table = _table(outputs[self.boxes_output], self.boxes_output)
+        table = rows_of(outputs[self.boxes_output], self.boxes_output)
         if not self.anchors:
             return self._corners(table[rows], height=height, width=width)
         anchor_N4 = self._anchors(height, width)
-        _check_rows(table, len(anchor_N4), self.boxes_output, [a.stride for a in self.anchors])
+        check_rows(table, len(anchor_N4), self.boxes_output, [a.stride for a in self.anchors])
         offset, anchor = table[rows], anchor_N4[rows]
         centre = anchor[:, :2] + offset[:, :2] * self.variances[0] * anchor[:, 2:]
         half = anchor[:, 2:] * np.exp(offset[:, 2:] * self.variances[1]) / 2
@@ -212,7 +167,7 @@ class SsdHead(_BoxFormat):
         return np.concatenate(found)
 
 
-class ListHead(_BoxFormat):
+class ListHead(BoxFormatHead):
     """Finished detections, NMS inside the network: as three outputs, or as one table.
 
     Parameters
@@ -274,11 +229,11 @@ class ListHead(_BoxFormat):
         if self.columns:
             table = self._table(outputs)[:, [self.columns.index(n) for n in ("a", "b", "c", "d")]]
         else:
-            table = _table(outputs[self.boxes_output], self.boxes_output)
+            table = rows_of(outputs[self.boxes_output], self.boxes_output)
         return self._corners(table[rows], height=height, width=width)
 
     def _table(self, outputs: Outputs) -> Array:
-        table = _table(outputs[self.boxes_output], self.boxes_output)
+        table = rows_of(outputs[self.boxes_output], self.boxes_output)
         if table.shape[1] != len(self.columns):
             raise ParameterError(
                 f"output {self.boxes_output!r} has {table.shape[1]} columns, head.columns names "
@@ -323,7 +278,7 @@ class NanoDetHead(Head):
         return self.scores_outputs + self.boxes_outputs
 
     def scores(self, outputs: Outputs, *, classes: int) -> Array:
-        table = _stacked(outputs, self.scores_outputs)
+        table = stacked(outputs, self.scores_outputs)
         columns = classes + (0 if self.boxes_outputs else 4 * self.bins)
         if table.shape[1] != columns:
             raise ParameterError(
@@ -331,14 +286,14 @@ class NanoDetHead(Head):
                 f"{classes} classes and {self.bins} bins; set class_names, head.bins or "
                 "head.boxes_outputs"
             )
-        return _activated(table[:, :classes], self.activation)
+        return activated(table[:, :classes], self.activation)
 
     def boxes(self, outputs: Outputs, rows: Rows, *, height: int, width: int) -> Array:
-        table = _stacked(outputs, self.boxes_outputs or self.scores_outputs)
+        table = stacked(outputs, self.boxes_outputs or self.scores_outputs)
         centre_N2, stride_N1 = cells(self.strides, height=height, width=width, offset=self.centre)
-        _check_rows(table, len(centre_N2), self.names()[-1], self.strides)
+        check_rows(table, len(centre_N2), self.names()[-1], self.strides)
         logits_K4B = table[rows, -4 * self.bins :].reshape(-1, 4, self.bins)
-        weight_K4B = _activated(logits_K4B, "softmax")
+        weight_K4B = activated(logits_K4B, "softmax")
         distance_K4 = (weight_K4B @ np.arange(self.bins, dtype=np.float32)) * stride_N1[rows]
         low, high = centre_N2[rows] - distance_K4[:, :2], centre_N2[rows] + distance_K4[:, 2:]
         return np.concatenate([low, high], axis=1).astype(np.float32)
@@ -385,7 +340,7 @@ class CenterNetHead(Head):
                 "head.channels_last"
             )
         peak = map_CHW == maximum_filter(map_CHW, size=(1, 3, 3), mode="nearest")
-        found = np.where(peak, _activated(map_CHW, self.activation), np.float32(0))
+        found = np.where(peak, activated(map_CHW, self.activation), np.float32(0))
         return found.reshape(classes, -1).T
 
     def boxes(self, outputs: Outputs, rows: Rows, *, height: int, width: int) -> Array:
@@ -407,52 +362,3 @@ class CenterNetHead(Head):
 AnyHead = Annotated[
     YoloHead | SsdHead | ListHead | NanoDetHead | CenterNetHead, Field(discriminator="style")
 ]
-
-
-def cells(
-    strides: Sequence[int], *, height: int, width: int, offset: float = 0.5
-) -> tuple[Array, Array]:
-    """Centres (N, 2) and strides (N, 1) of the cells of all levels, in network pixels."""
-    centres, steps = [], []
-    for stride in strides:
-        high, wide = -(-height // stride), -(-width // stride)
-        row, column = np.divmod(np.arange(high * wide), wide)
-        centres.append((np.stack([column, row], axis=1) + offset) * stride)
-        steps.append(np.full((len(row), 1), stride))
-    return np.concatenate(centres).astype(np.float32), np.concatenate(steps).astype(np.float32)
-
-
-def _activated(values: Array, activation: Activation) -> Array:
-    if activation == "sigmoid":
-        from scipy.special import expit
-
-        return expit(values, dtype=np.float32)
-    if activation == "softmax":
-        weights = np.exp(values - values.max(axis=-1, keepdims=True))
-        return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return values
-
-
-def _table(output: Array, name: str) -> Array:
-    """An output as rows: axes of length one in front are dropped."""
-    found = output
-    while found.ndim > 2 and found.shape[0] == 1:
-        found = found[0]
-    if found.ndim != 2:
-        raise ParameterError(
-            f"output {name!r} of shape {output.shape} is no table of candidates; choose another "
-            "head.style, or another output"
-        )
-    return found
-
-
-def _stacked(outputs: Outputs, names: Sequence[str]) -> Array:
-    return np.concatenate([_table(outputs[name], name) for name in names])
-
-
-def _check_rows(table: Array, expected: int, name: str, strides: Sequence[int]) -> None:
-    if len(table) != expected:
-        raise ParameterError(
-            f"output {name!r} has {len(table)} rows, but strides {tuple(strides)} give {expected} "
-            "for this input size; set the head's strides, or input.height and input.width"
-        )

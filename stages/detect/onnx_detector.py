@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.detect.detector import Detections, Detector
-from stages.detect.heads import Array, Head, Outputs
+from stages.detect.head import Array, Head, Outputs
 from stages.detect.network_input import InputSpec
 from storage_schemas.errors import ParameterError
 

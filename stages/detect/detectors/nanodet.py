@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from stages.detect.coco_classes import COCO_CLASSES
-from stages.detect.heads import Head, NanoDetHead
+from stages.detect.head import Head
+from stages.detect.heads import NanoDetHead
 from stages.detect.network_input import InputSpec
 from stages.detect.onnx_detector import OnnxDetector
 

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from pipeline.input_file import InputFile
 from stages.detect.coco_classes import COCO_CLASSES
-from stages.detect.heads import AnyHead, Head
+from stages.detect.head import Head
+from stages.detect.heads import AnyHead
 from stages.detect.network_input import InputSpec
 from stages.detect.onnx_detector import OnnxDetector
 

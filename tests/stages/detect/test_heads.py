@@ -9,16 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from stages.detect.head import Head
 from stages.detect.heads import (
     AnchorLevel,
     AnyHead,
     CenterNetHead,
-    Head,
     ListHead,
     NanoDetHead,
     SsdHead,
     YoloHead,
-    cells,
 )
 from storage_schemas.errors import ParameterError
 
@@ -204,15 +203,6 @@ def test_peaks_of_centernet(units: str, channels_last: bool) -> None:
     boxes = head.boxes(outputs, np.array([53, 15]), height=32, width=64)
     # Stride 4: centre ((5.25, 3.75) * 4) = (21, 15), size 16 x 8.
     np.testing.assert_allclose(boxes, [[13, 11, 29, 19], [58, -2, 62, 2]], atol=1e-5)
-
-
-def test_cells_cover_what_is_no_multiple_of_the_stride() -> None:
-    centre, stride = cells((8, 64), height=96, width=416)
-    assert len(centre) == 12 * 52 + 2 * 7
-    assert centre[0].tolist() == [4, 4]
-    assert centre[53].tolist() == [12, 12]
-    assert centre[-1].tolist() == [6.5 * 64, 1.5 * 64]
-    assert stride[[0, -1], 0].tolist() == [8, 64]
 
 
 ROWS_7 = np.zeros((1, 3, 7), np.float32)
