@@ -306,8 +306,13 @@ class CenterNetHead(Head):
     ----------
     heatmap, size, offset : str
         (1, C, h, w), (1, 2, h, w) width and height, (1, 2, h, w) x and y in cells.
-    units : {"cells", "pixels"}
-        Of the size.
+    order : {"xy", "yx"}
+        Of size and offset: "yx" is height and width, y and x.
+    units : {"cells", "pixels", "log_cells"}
+        Of the size; "log_cells" is its logarithm. CenterFace: ``order="yx",
+        units="log_cells", centre=0.5, activation="none"``.
+    centre : float
+        Place in a cell that an offset of 0 stands for.
     channels_last : bool
         The outputs are (1, h, w, C) instead.
     activation : {"none", "sigmoid"}
@@ -322,7 +327,9 @@ class CenterNetHead(Head):
     heatmap: str
     size: str
     offset: str
-    units: Literal["cells", "pixels"] = "cells"
+    order: Literal["xy", "yx"] = "xy"
+    units: Literal["cells", "pixels", "log_cells"] = "cells"
+    centre: float = Field(0.0, ge=0, le=1)
     channels_last: bool = False
     activation: Literal["none", "sigmoid"] = "sigmoid"
 
@@ -348,8 +355,13 @@ class CenterNetHead(Head):
         _, high, wide = size.shape
         stride_2 = np.array([width / wide, height / high], np.float32)
         row, column = np.divmod(rows, wide)
-        centre_K2 = (np.stack([column, row], axis=1) + offset[:, row, column].T) * stride_2
-        half_K2 = size[:, row, column].T / 2 * (stride_2 if self.units == "cells" else 1)
+        size_K2, offset_K2 = size[:, row, column].T, offset[:, row, column].T
+        if self.order == "yx":
+            size_K2, offset_K2 = size_K2[:, ::-1], offset_K2[:, ::-1]
+        if self.units == "log_cells":
+            size_K2 = np.exp(size_K2)
+        centre_K2 = (np.stack([column, row], axis=1) + self.centre + offset_K2) * stride_2
+        half_K2 = size_K2 / 2 * (1 if self.units == "pixels" else stride_2)
         return np.concatenate([centre_K2 - half_K2, centre_K2 + half_K2], axis=1).astype(np.float32)
 
     def _planes(self, outputs: Outputs, name: str) -> Array:

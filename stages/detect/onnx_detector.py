@@ -161,9 +161,11 @@ def _load_opencv(path: Path, threads: int, device: str) -> tuple[list[str], Forw
     import cv2
 
     net = cv2.dnn.readNetFromONNX(str(path))
+    known = list(net.getUnconnectedOutLayersNames())
 
     def forward(names: list[str], batch: NDArray[Any]) -> Sequence[NDArray[Any]]:
         net.setInput(batch)
-        return cast(Sequence[NDArray[Any]], net.forward(names))
+        found = net.forward(known)  # it refuses to give some of them only
+        return [found[known.index(name)] for name in names]
 
-    return list(net.getUnconnectedOutLayersNames()), forward
+    return known, forward

@@ -178,9 +178,10 @@ def test_distances_of_nanodet(together: bool, centre: float) -> None:
     )
 
 
-@pytest.mark.parametrize("units", ["cells", "pixels"])
+@pytest.mark.parametrize("units", ["cells", "pixels", "log_cells"])
+@pytest.mark.parametrize("order", ["xy", "yx"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_peaks_of_centernet(units: str, channels_last: bool) -> None:
+def test_peaks_of_centernet(units: Any, order: Any, channels_last: bool) -> None:
     heat = np.full((1, 2, 8, 16), logit(0.1), np.float32)
     heat[0, 1, 3, 5] = logit(0.9)
     heat[0, 1, 3, 6] = logit(0.8)  # beside the peak: the same object
@@ -189,11 +190,14 @@ def test_peaks_of_centernet(units: str, channels_last: bool) -> None:
     size[0, :, 3, 5] = (4, 2)
     size[0, :, 0, 15] = (1, 1)
     offset[0, :, 3, 5] = (0.25, 0.75)
-    outputs = {"h": heat, "s": size * (4 if units == "pixels" else 1), "o": offset}
+    size = {"cells": size, "pixels": 4 * size, "log_cells": np.log(size + 1e-9)}[units]
+    outputs = {"h": heat, "s": size, "o": offset}
+    if order == "yx":
+        outputs = {"h": heat, "s": size[:, ::-1], "o": offset[:, ::-1]}
     if channels_last:
         outputs = {name: one.transpose(0, 2, 3, 1) for name, one in outputs.items()}
     head = CenterNetHead(
-        heatmap="h", size="s", offset="o", units=units, channels_last=channels_last
+        heatmap="h", size="s", offset="o", units=units, order=order, channels_last=channels_last
     )
     scores = head.scores(outputs, classes=2)
     assert scores.shape == (128, 2)
@@ -203,6 +207,9 @@ def test_peaks_of_centernet(units: str, channels_last: bool) -> None:
     boxes = head.boxes(outputs, np.array([53, 15]), height=32, width=64)
     # Stride 4: centre ((5.25, 3.75) * 4) = (21, 15), size 16 x 8.
     np.testing.assert_allclose(boxes, [[13, 11, 29, 19], [58, -2, 62, 2]], atol=1e-5)
+    shifted = head.model_copy(update={"centre": 0.5})
+    boxes = shifted.boxes(outputs, np.array([53, 15]), height=32, width=64)
+    np.testing.assert_allclose(boxes, [[15, 13, 31, 21], [60, 0, 64, 4]], atol=1e-5)
 
 
 ROWS_7 = np.zeros((1, 3, 7), np.float32)

@@ -65,10 +65,10 @@ def nanodet() -> Any:
 
 def centernet() -> Any:
     nodes = [helper.make_node("Identity", [a], [b]) for a, b in (("one", "size"), ("half", "off"))]
-    nodes.append(helper.make_node("Identity", ["maps"], ["heat"]))
+    nodes += [helper.make_node("Identity", ["maps"], [name]) for name in ("heat", "unused")]
     constants = {n: np.full((1, 2, 4, 8), v, np.float32) for n, v in (("one", 1), ("half", 0.5))}
     head = {"style": "centernet", "heatmap": "heat", "size": "size", "offset": "off"}
-    return nodes, constants, ["heat", "size", "off"], head | {"activation": "none"}
+    return nodes, constants, ["unused", "off", "heat", "size"], head | {"activation": "none"}
 
 
 STYLES: dict[str, Build] = {f.__name__: f for f in (yolo, ssd, nanodet, centernet)}
