@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from stages.detect.detector import Detections
@@ -119,68 +121,139 @@ def _coco_boxes(rows: list[Any], names: Mapping[Any, str]) -> Detections:
 
 
 def _read_ava(path: Path, kind: CsvRows) -> BoxFile:
-    rows: dict[str, dict[float, list[tuple[list[float], float, str]]]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if row:
-                    video_id, seconds, boxes = _ava_row(row, kind, number)
-                    rows.setdefault(video_id, {}).setdefault(seconds, []).extend(boxes)
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
+        table, bare = _ava_rows(path, kind)
+        _check_ava(table)
+    except (pa.ArrowInvalid, ValueError) as error:
         raise ValueError(
             f"{path} is neither COCO JSON, nor Arrow, nor CSV of AVA with rows video_id, "
             f"seconds, x1, y1, x2, y2, ... : {error}"
         ) from error
-    videos = {
-        video_id: {seconds: Placed(_joined(boxes), (1.0, 1.0)) for seconds, boxes in times.items()}
-        for video_id, times in rows.items()
-    }
-    labels = (one.detections.labels for times in videos.values() for one in times.values())
-    return BoxFile(videos, sorted({name for row in labels for name in row}), timed=True)
+    names = pc.unique(table.column("label")).to_pylist()
+    return BoxFile(_AvaVideos(table, bare), sorted(names), timed=True)
 
 
-def _ava_row(
-    row: Sequence[str], kind: CsvRows, number: int
-) -> tuple[str, float, list[tuple[list[float], float, str]]]:
-    """Video, seconds and the box of a row; a row of two fields names a time without boxes."""
-    if len(row) not in (2, 7, 8):
-        raise ValueError(f"line {number} has {len(row)} fields, not 2, 7 or 8")
-    try:
-        seconds, *xyxy = map(float, row[1:6])
-    except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from error
-    if len(row) == 2:
-        return row[0], seconds, []
-    if not all(-0.5 <= x <= 1.5 for x in xyxy):
-        raise ValueError(f"line {number}: box {xyxy} is not in fractions of the frame, 0 to 1")
-    if kind == "annotations":
-        return row[0], seconds, [(xyxy, 1.0, row[6])]
-    label = row[6] if len(row) == 8 and row[6] else "person"
-    try:
-        score = float(row[-1])
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 1:
-        raise ValueError(
-            f"line {number}: the last field {row[-1]!r} is no score between 0 and 1; if these "
-            "are annotations with action and person ids, set csv_rows=annotations"
-        )
-    return row[0], seconds, [(xyxy, score, label)]
+_AVA_ROWS = {
+    ("detections", 7): ("score",),
+    ("detections", 8): ("label", "score"),
+    ("annotations", 7): ("label",),
+    ("annotations", 8): ("label", "person"),
+}
 
 
-def _joined(boxes: Sequence[tuple[list[float], float, str]]) -> Detections:
-    return Detections(
-        xyxy=np.asarray([xyxy for xyxy, _, _ in boxes], np.float32).reshape(-1, 4),
-        scores=np.asarray([score for _, score, _ in boxes], np.float32),
-        labels=[label for _, _, label in boxes],
+def _ava_rows(path: Path, kind: CsvRows) -> tuple[pa.Table, dict[str, list[float]]]:
+    """Rows with a box, and by video the times of rows of two fields, which name no box."""
+    with path.open(newline="", encoding="utf-8") as file:
+        fields = next((len(row) for row in csv.reader(file) if len(row) not in (0, 2)), 7)
+    if fields not in (7, 8):
+        raise ValueError(f"a row has {fields} fields, not 2, 7 or 8")
+    short: list[str] = []
+
+    def of_another_length(row: Any) -> str:
+        if row.actual_columns != 2:
+            return "error"
+        short.append(row.text)
+        return "skip"
+
+    types = {"video_id": pa.string(), "seconds": pa.float64()}
+    types |= dict.fromkeys(("x1", "y1", "x2", "y2"), pa.float32())
+    more = {"label": pa.string(), "score": pa.float32(), "person": pa.string()}
+    types |= {name: more[name] for name in _AVA_ROWS[kind, fields]}
+    table = pa_csv.read_csv(
+        path,
+        read_options=pa_csv.ReadOptions(column_names=list(types), use_threads=False),
+        parse_options=pa_csv.ParseOptions(invalid_row_handler=of_another_length),
+        convert_options=pa_csv.ConvertOptions(column_types=types),
     )
+    bare: dict[str, list[float]] = {}
+    for text in short:
+        video_id, _, seconds = text.partition(",")
+        bare.setdefault(video_id, []).append(float(seconds))
+    if "score" not in types:
+        table = table.append_column("score", pa.array(np.ones(len(table), np.float32)))
+    labels = table.column("label") if "label" in types else pa.array([""] * len(table), pa.string())
+    named = pc.if_else(pc.equal(labels, ""), "person", labels)
+    return table.select(["video_id", "seconds", *_CORNERS, "score"]).append_column(
+        "label", named
+    ), bare
+
+
+def _check_ava(table: pa.Table) -> None:
+    """Raise `ValueError` at the first row whose box or score is none."""
+    xyxy, scores = _corners(table), table.column("score").to_numpy()
+    outside = ~((xyxy >= -0.5) & (xyxy <= 1.5)).all(axis=1)  # NaN counts as outside
+    wrong = ~((scores >= 0) & (scores <= 1))
+    for bad, problem in (
+        (outside, "the box {box} is not in fractions of the frame, 0 to 1"),
+        (
+            wrong,
+            "the last field {score:g} is no score between 0 and 1; if these are annotations with "
+            "action and person ids, set csv_rows=annotations",
+        ),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            video_id, seconds = (table.column(n)[row].as_py() for n in ("video_id", "seconds"))
+            found = problem.format(box=xyxy[row].tolist(), score=float(scores[row]))
+            raise ValueError(f"{video_id!r} at {seconds:g} s: {found}")
+
+
+class _AvaVideos(Mapping[str, Mapping[float, Placed]]):
+    """Videos of a CSV; a million rows stay columns until a video is asked for."""
+
+    def __init__(self, table: pa.Table, bare: Mapping[str, Sequence[float]]) -> None:
+        order = [("video_id", "ascending"), ("seconds", "ascending")]
+        self._table = table.sort_by(order).combine_chunks()
+        self._bare = bare
+        ids = self._table.column("video_id").combine_chunks().dictionary_encode()
+        bounds = np.searchsorted(ids.indices.to_numpy(), np.arange(len(ids.dictionary) + 1))
+        self._rows = dict(zip(ids.dictionary.to_pylist(), pairwise(bounds), strict=True))
+
+    def __getitem__(self, video_id: str) -> Mapping[float, Placed]:
+        times = self._bare.get(video_id, ())
+        if video_id not in self._rows and not times:
+            raise KeyError(video_id)
+        first, last = self._rows.get(video_id, (0, 0))
+        rows = self._table.slice(first, last - first)
+        placed = _placed(rows, rows.column("seconds").to_numpy(), size=(1.0, 1.0))
+        nothing = Placed(Detections.join([]), (1.0, 1.0))
+        return dict.fromkeys(times, nothing) | placed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._rows, *self._bare]))
+
+    def __len__(self) -> int:
+        return len(self._rows.keys() | self._bare.keys())
+
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+
+
+def _corners(rows: pa.Table) -> NDArray[np.float32]:
+    return np.stack([rows.column(name).to_numpy() for name in _CORNERS], axis=1)
+
+
+def _placed(
+    rows: pa.Table, key_N: NDArray[Any], *, size: tuple[float, float] | None
+) -> dict[float, Placed]:
+    """Boxes of rows by their frame or time, by which the rows are sorted."""
+    xyxy = _corners(rows)
+    scores = rows.column("score").fill_null(1.0).to_numpy()
+    labels = _labels(rows)
+    starts = np.flatnonzero(np.diff(key_N.astype(np.float64), prepend=np.nan))
+    return {
+        key_N[first].item(): Placed(
+            Detections(xyxy[first:last], scores[first:last], labels[first:last]), size
+        )
+        for first, last in pairwise([*starts, len(key_N)])
+    }
 
 
 def _read_arrow(path: Path) -> BoxFile:
     table = TableFile(path, BOX_SCHEMA, noun=f"{Boxes.name}.boxes", version=Boxes.version)
     names: set[str] = set()
     for batch in table.values():
-        names |= set(_labels(batch))
+        names |= set(_labels(pa.Table.from_batches([batch])))
     return BoxFile(_ArrowVideos(table), sorted(names), inside=True)
 
 
@@ -191,19 +264,8 @@ class _ArrowVideos(Mapping[str, Mapping[float, Placed]]):
         self._table = table
 
     def __getitem__(self, video_id: str) -> Mapping[float, Placed]:
-        batch = self._table[video_id]
-        corners = [batch.column(name).to_numpy() for name in ("x1", "y1", "x2", "y2")]
-        xyxy = np.stack(corners, axis=1).reshape(-1, 4)
-        scores = batch.column("score").fill_null(1.0).to_numpy(zero_copy_only=False)
-        labels = _labels(batch)
-        frame_N = batch.column("frame").to_numpy()
-        found: dict[float, Placed] = {}
-        for frame in np.unique(frame_N):
-            first, last = np.searchsorted(frame_N, [frame, frame + 1])
-            found[int(frame)] = Placed(
-                Detections(xyxy[first:last], scores[first:last], labels[first:last])
-            )
-        return found
+        rows = pa.Table.from_batches([self._table[video_id]])
+        return _placed(rows, rows.column("frame").to_numpy(), size=None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._table)
@@ -212,9 +274,9 @@ class _ArrowVideos(Mapping[str, Mapping[float, Placed]]):
         return len(self._table)
 
 
-def _labels(batch: pa.RecordBatch) -> list[str]:
+def _labels(rows: pa.Table) -> list[str]:
     """Class names of a table of boxes; tubes and proposals have none."""
-    return batch.column("label").fill_null("object").to_pylist()
+    return rows.column("label").fill_null("object").to_pylist()
 
 
 def at_stored_frames(

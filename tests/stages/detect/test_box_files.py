@@ -23,19 +23,22 @@ def csv_file(folder: Path, text: str) -> Path:
 def test_detections_of_ava(tmp_path: Path) -> None:
     path = csv_file(
         tmp_path,
+        "def,0904\n"
+        "abc,903.5,0.25,0.25,0.5,0.5,,0.25\n"
         "abc,0902,0.1,0.2,0.5,0.75,12,0.875\n"
-        "abc,0902,0,0,1,1,,0.5\n"
         "\n"
-        "abc,903.5,0.25,0.25,0.5,0.5,0.25\n"
-        "def,0904\n",
+        "abc,0902,0,0,1,1,,0.5\n"
+        "def,904.5\n",
     )
     file = read_box_file(path, csv_rows="detections")
     assert file.timed
     assert file.names == ["12", "person"]
     assert {v: list(times) for v, times in file.videos.items()} == {
         "abc": [902.0, 903.5],
-        "def": [904.0],
+        "def": [904.0, 904.5],
     }
+    assert len(file.videos) == 2
+    assert "ghi" not in file.videos
     found = file.videos["abc"][902.0].scaled(height=40, width=80)
     np.testing.assert_allclose(found.xyxy, [[8, 8, 40, 30], [0, 0, 80, 40]], rtol=1e-6)
     assert found.xyxy.dtype == found.scores.dtype == np.float32
@@ -43,6 +46,21 @@ def test_detections_of_ava(tmp_path: Path) -> None:
     assert found.labels == ["12", "person"]
     assert file.videos["abc"][903.5].detections.labels == ["person"]
     assert file.videos["def"][904.0].detections.xyxy.shape == (0, 4)
+
+
+def test_detections_without_labels(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "b,1,0,0,1,1,0.5\na,2,0,0,1,1,0.25\nb,0,0,0,0.5,1,1\n")
+    file = read_box_file(path, csv_rows="detections")
+    assert file.names == ["person"]
+    assert list(file.videos["b"]) == [0, 1]
+    assert file.videos["b"][0].detections.scores.tolist() == [1]
+    assert file.videos["a"][2].detections.labels == ["person"]
+
+
+def test_times_alone(tmp_path: Path) -> None:
+    file = read_box_file(csv_file(tmp_path, "a,1\na,2\n"), csv_rows="detections")
+    assert list(file.videos["a"]) == [1, 2]
+    assert file.names == []
 
 
 @pytest.mark.parametrize("person", ["", ",3"])  # AVA-Kinetics has none
@@ -62,15 +80,22 @@ def test_annotations_of_ava(tmp_path: Path, person: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("abc,902,0,0,1\n", "line 1 has 5 fields, not 2, 7 or 8"),
-        ("abc,902\nabc,soon\n", "line 2: could not convert string to float: 'soon'"),
-        ("abc,902,0,0,x,1,1,0.5\n", "line 1: could not convert string to float: 'x'"),
+        ("abc,902,0,0,1\n", "a row has 5 fields, not 2, 7 or 8"),
+        ("abc,902,0,0,1,1,0.5\nabc,902,0,0,1\n", "Row #2: Expected 7 columns, got 5: abc,902"),
+        ("abc,902\nabc,soon\n", "could not convert string to float: 'soon'"),
+        ("abc,902,0,0,x,1,1,0.5\n", "Row #1: CSV conversion error to float: invalid value 'x'"),
         ("abc,902,0,0,64,48,0.5\n", "is not in fractions of the frame, 0 to 1"),
         ("abc,902,0,nan,1,1,0.5\n", "is not in fractions of the frame, 0 to 1"),
-        ("abc,902,0,0,1,1,12,7\n", "'7' is no score between 0 and 1; .* set csv_rows=annotations"),
-        ("abc,902,0,0,1,1,0.5,me\n", "'me' is no score"),
+        (
+            "abc,902,0,0,1,1,12,7\n",
+            "at 902 s: the last field 7 is no score .* set csv_rows=annotations",
+        ),
+        (
+            "abc,902,0,0,1,1,0.5,me\n",
+            "Row #1: CSV conversion error to float: invalid value 'me'",
+        ),
         ("\xff\xfe", "is neither COCO JSON, nor Arrow, nor CSV"),
-        ("nothing at all\n", "line 1 has 1 fields, not 2, 7 or 8"),
+        ("nothing at all\n", "a row has 1 fields, not 2, 7 or 8"),
     ],
 )
 def test_a_wrong_csv_is_told(tmp_path: Path, text: str, message: str) -> None:
