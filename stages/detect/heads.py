@@ -31,7 +31,8 @@ class YoloHead(BoxFormatHead):
     """A row a candidate: box, perhaps the score of any object, scores of the classes.
 
     YOLOv5 and v7: ``objectness=True``. YOLOv8, v9 and v11: ``transposed=True``. YOLOX:
-    ``objectness=True, strides=(8, 16, 32)``. Exports with NMS inside are a `ListHead`.
+    ``objectness=True, strides=(8, 16, 32)`` and an input of ``colour="bgr", std=(1, 1, 1),
+    resize="corner"``. Exports with NMS inside are a `ListHead`.
 
     Parameters
     ----------

@@ -23,9 +23,9 @@ _MARGIN = 0.05
 class Tiles(BaseModel):
     """A grid of equal, overlapping tiles, besides the whole frame; 1 x 1 is no tiles.
 
-    An object that fits into the overlap is whole in some tile, wherever it is. Boxes that
-    touch an inner edge of their tile are left out: the object is cut there, and seen whole
-    in the next tile or in the whole frame.
+    An object that fits into the overlap, with a twentieth of its size to spare on each side,
+    is whole in some tile wherever it is. Boxes that touch an inner edge of their tile are
+    left out: the object is cut there, and seen whole in the next tile or the whole frame.
 
     Parameters
     ----------
