@@ -111,6 +111,16 @@ build_model = Model
 }
 
 
+@pytest.fixture(autouse=True)
+def _restore_threads() -> Iterator[None]:
+    """The detector bounds torch's threads in the whole process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in STAND_IN.items():
@@ -168,13 +178,9 @@ def test_the_device_is_that_of_the_context(
     import torch
 
     stage = Detect(detector=Detectron2Zoo(weights="random"))
-    threads = torch.get_num_threads()
-    try:
-        context = Context(work=tmp_path, device=device, threads=2)
-        stage.process(frames=make_frames(num_frames=3), ctx=context)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
+    context = Context(work=tmp_path, device=device, threads=2)
+    stage.process(frames=make_frames(num_frames=3), ctx=context)
+    assert torch.get_num_threads() == 2
     found = "cuda" if torch.cuda.is_available() else "cpu"
     assert (found if device == "auto" else device) == calls("batch")[0][1].MODEL.DEVICE
 
