@@ -27,7 +27,7 @@ from pipeline.store import Store
 from pipeline.supervise import Event, Options
 from stages.sources.folder import Folder
 from storage_schemas.boxes import Boxes
-from storage_schemas.errors import OutOfSpace, StageFailed, TooManyFailures
+from storage_schemas.errors import OutOfSpace, ParameterError, StageFailed, TooManyFailures
 from storage_schemas.labels import Labels
 
 
@@ -125,6 +125,16 @@ def test_video_that_crashes_the_decoder_costs_itself_only(
         "probe a.mp4",
         "probe z.mp4",
     ]
+
+
+def test_a_wrong_parameter_ends_the_run_and_quarantines_nobody(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = write_files(tmp_path / "videos", "a.mp4", "misset.mp4")
+    result = run(store, open_graph(store, folder))
+    assert result.quarantined == []
+    with pytest.raises(ParameterError, match="a parameter that fits no video"):
+        result.check(1.0)
 
 
 def test_a_single_kill_from_outside_quarantines_nobody(
