@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -73,7 +72,14 @@ class Synthesize(GatherStage, name="synthesize", version=2):
         return self
 
     def run(self, *, ctx: Context) -> Trajectories:
-        """Draw the bank; clip *i* does not depend on how many there are."""
+        """Draw the bank; clip *i* does not depend on how many there are.
+
+        Blocks go to the file as they are drawn, so memory does not grow with the bank.
+        """
+        Trajectories.write_blocks(ctx.work, self._blocks(ctx), count=self.num_trajectories)
+        return Trajectories.open(ctx.work)
+
+    def _blocks(self, ctx: Context) -> Iterator[Trajectories]:
         law = Law(
             num_patches=self.num_patches,
             num_frames=self.num_frames,
@@ -84,19 +90,11 @@ class Synthesize(GatherStage, name="synthesize", version=2):
             size_velocity=self.size_velocity,
             visible_probability=self.visible_probability,
         )
-        blocks = []
         for start in range(0, self.num_trajectories, BLOCK):
-            rng = np.random.default_rng([self.seed, start // BLOCK])
-            blocks.append(sample_bank(rng, law, BLOCK))  # always whole, cut below
+            # Always a whole block; the writer leaves out what is too much.
+            yield sample_bank(np.random.default_rng([self.seed, start // BLOCK]), law, BLOCK)
             done = min(start + BLOCK, self.num_trajectories)
             ctx.progress(done / self.num_trajectories, f"{done} of {self.num_trajectories}")
-        arrays = {
-            field.name: np.concatenate([getattr(block, field.name) for block in blocks])
-            for field in fields(Trajectories)
-            if field.name != "size"
-        }
-        cut = {name: values[: self.num_trajectories] for name, values in arrays.items()}
-        return Trajectories(size=self.size, **cut)
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """Boxes of eight clips over time, the last frame strongest."""
