@@ -80,7 +80,16 @@ class Synthesize(GatherStage, name="synthesize", version=2):
         return Trajectories.open(ctx.work)
 
     def _blocks(self, ctx: Context) -> Iterator[Trajectories]:
-        law = Law(
+        law = self.law()
+        for start in range(0, self.num_trajectories, BLOCK):
+            # Always a whole block; the writer leaves out what is too much.
+            yield sample_bank(np.random.default_rng([self.seed, start // BLOCK]), law, BLOCK)
+            done = min(start + BLOCK, self.num_trajectories)
+            ctx.progress(done / self.num_trajectories, f"{done} of {self.num_trajectories}")
+
+    def law(self) -> Law:
+        """Constants of the motion, scaled to the crop."""
+        return Law(
             num_patches=self.num_patches,
             num_frames=self.num_frames,
             size=self.size,
@@ -90,11 +99,6 @@ class Synthesize(GatherStage, name="synthesize", version=2):
             size_velocity=self.size_velocity,
             visible_probability=self.visible_probability,
         )
-        for start in range(0, self.num_trajectories, BLOCK):
-            # Always a whole block; the writer leaves out what is too much.
-            yield sample_bank(np.random.default_rng([self.seed, start // BLOCK]), law, BLOCK)
-            done = min(start + BLOCK, self.num_trajectories)
-            ctx.progress(done / self.num_trajectories, f"{done} of {self.num_trajectories}")
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """Boxes of eight clips over time, the last frame strongest."""
