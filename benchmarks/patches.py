@@ -25,11 +25,17 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.stage import Context
+from stages.decode.decode import Decode
 from stages.learning.paste import alpha_mask, describe, paste_patches
 from stages.learning.paste_batch import paste_batch
+from stages.learning.sample import Sample
+from stages.pretrain.methods.ctp import CtP
+from stages.shard.shard import MakeShard
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.trajectories import SHAPES, Trajectories
+from storage_schemas.videos import VideoFile
 
+CLIP_FILES = sorted((Path(__file__).parents[1] / "assets" / "clips").glob("*.mp4"))
 BANK = 100_000
 CLIPS = 64
 ROUNDS = 7
@@ -267,6 +273,13 @@ def compare(bank: Trajectories, drawing: float, console: Console) -> None:
             for i in range(0, CLIPS, 16)
         ],
     }
+    video = CLIP_FILES[0]
+    source = VideoFile(video.name, "", video.stat().st_size, video)
+    shard = MakeShard(short_side=128).process(frames=Decode().process(videos=source))
+    sample, method = Sample(frames=shard, trajectories=bank), CtP()
+    ways["all of CtP.views (JPEG decode, resize, crop, paste)"] = lambda: [
+        method.views(sample, np.random.default_rng(i)) for i in range(CLIPS)
+    ]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():

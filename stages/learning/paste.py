@@ -30,9 +30,12 @@ from numpy.typing import NDArray
 from storage_schemas.trajectories import SHAPES, Patches
 
 OPAQUE = 256  # opacity of 1
+UNIT_GAIN = 256
 
 
-def paste_patches(clip_THWC: NDArray[np.uint8], patches: Patches) -> NDArray[np.uint8]:
+def paste_patches(
+    clip_THWC: NDArray[np.uint8], patches: Patches, *, gain_K: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
     """Paste patches into a clip; the input stays as it is.
 
     Parameters
@@ -40,6 +43,8 @@ def paste_patches(clip_THWC: NDArray[np.uint8], patches: Patches) -> NDArray[np.
     clip_THWC : ndarray of shape (T, S, S, 3), uint8
     patches : Patches
         One entry of a bank.
+    gain_K : ndarray of shape (K,), float, optional
+        Factor on the pixels of each patch; the reference has none.
 
     Returns
     -------
@@ -58,6 +63,8 @@ def paste_patches(clip_THWC: NDArray[np.uint8], patches: Patches) -> NDArray[np.
         x1, y1, x2, y2 = boxes_KT4[k][source]
         cut_HW4 = np.empty((y2 - y1, x2 - x1, 4), np.uint8)
         cut_HW4[..., :3] = clip_THWC[source, y1:y2, x1:x2]
+        if gain_K is not None:
+            cut_HW4[..., :3] = brighten_table(weigh_gain(gain_K)[k])[cut_HW4[..., :3]]
         cut_HW4[..., 3] = alpha_mask(
             SHAPES[patches.shape_K[k]], patches.edge_K[k], height=y2 - y1, width=x2 - x1
         )
@@ -84,6 +91,16 @@ def paste_patches(clip_THWC: NDArray[np.uint8], patches: Patches) -> NDArray[np.
     return out_THWC
 
 
+def brighten_table(gain: int) -> NDArray[np.uint8]:
+    """New grey level of each grey level, (256,); ``gain`` in 1/256."""
+    return np.minimum((np.arange(256) * int(gain) + 128) >> 8, 255).astype(np.uint8)
+
+
+def weigh_gain(gain_K: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Gains in 1/256."""
+    return np.rint(gain_K * UNIT_GAIN).astype(np.int32)
+
+
 def _resize(
     cut_HW4: NDArray[np.uint8], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
@@ -100,9 +117,12 @@ def weigh(patches: Patches) -> NDArray[np.uint16]:
     return weight_KT * patches.visible_KT
 
 
-def describe(patches: Patches) -> dict[str, NDArray[np.generic]]:
+def describe(
+    patches: Patches, *, gain_K: NDArray[np.float64] | None = None
+) -> dict[str, NDArray[np.generic]]:
     """What `paste_batch` needs of one clip's patches besides their boxes; one row a patch."""
     return {
+        "gain": weigh_gain(np.ones(len(patches.edge_K)) if gain_K is None else gain_K),
         "opacity": weigh(patches).astype(np.int32),
         "source_frame": patches.source_frame_K.astype(np.int64),
         "shape": patches.shape_K.astype(np.int64),

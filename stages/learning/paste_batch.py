@@ -17,7 +17,7 @@ from torch import Tensor
 
 from storage_schemas.trajectories import SHAPES
 
-_LOOKS = ("opacity", "source_frame", "shape", "edge")
+_LOOKS = ("gain", "opacity", "source_frame", "shape", "edge")
 _RECTANGLE, _ELLIPSE = SHAPES.index("rectangle"), SHAPES.index("ellipse")
 
 
@@ -53,7 +53,9 @@ def _paste_one(
     clip_B = torch.arange(len(out_BTSS3), device=out_BTSS3.device)
     cut_B4 = boxes_BT4[clip_B, patch["source_frame"]]
     mask_BSS = _masks(cut_B4, patch["shape"], patch["edge"], size)
-    cut_BSS4 = torch.cat([clips_BTSS3[clip_B, patch["source_frame"]], mask_BSS[..., None]], -1)
+    clean_BSS3 = clips_BTSS3[clip_B, patch["source_frame"]].int()
+    cut_BSS3 = (clean_BSS3 * patch["gain"][:, None, None, None] + 128 >> 8).clamp(max=255).byte()
+    cut_BSS4 = torch.cat([cut_BSS3, mask_BSS[..., None]], -1)
 
     clip_M, frame_M = torch.nonzero(patch["opacity"], as_tuple=True)
     opacity_M = patch["opacity"][clip_M, frame_M]

@@ -43,6 +43,13 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     visible_probability : float
         Of a patch in a frame that does not force it (``label_prob`` of the reference).
     seed : int
+
+    Notes
+    -----
+    Departures from the reference code: it draws new trajectories for every sample, here
+    `num_trajectories` are drawn once and samples choose among them; its constants are for
+    112 pixels and 16 frames, here the crop may have any size and the clip any length; a box
+    is at least one pixel wide, which matters below 112 pixels only.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -41,6 +41,10 @@ class CtP(Method, version=2):
     ``paste_on`` says who pastes: the loader's workers, clip by clip, or the training device,
     a batch at a time. Both give the same bytes (docs/decisions/0011).
 
+    ``patch_gain`` multiplies the pixels of each patch by exp(U(-gain, gain)). The reference has
+    none: a patch differs from what it covers only as far as it has moved, which tens of
+    thousands of steps suffice to learn from, and hundreds do not (docs/quality.md).
+
     ``initial_std`` is of the head's fully connected layers. The reference's 0.001 holds a
     short training on a plateau: gradients reach the encoder scaled by its square.
     """
@@ -51,6 +55,7 @@ class CtP(Method, version=2):
     strides: tuple[int, ...] = (1, 2, 3, 4, 5)
     flip_probability: float = Field(0.5, ge=0, le=1)
     colour: bool = True
+    patch_gain: float = Field(0.0, ge=0, le=2)
     paste_on: Literal["worker", "device"] = "worker"
     hidden: int = Field(512, ge=1)
     roi_bins: int = Field(5, ge=1)
@@ -85,9 +90,16 @@ class CtP(Method, version=2):
         clip_THWC = geometry.apply(frames.decode(indices))
         patches = bank[int(rng.integers(len(bank)))]
         boxes = patches.boxes_KT4.astype(np.float32)
+        gain_K = None
+        if self.patch_gain > 0:
+            gain_K = np.exp(rng.uniform(-self.patch_gain, self.patch_gain, len(boxes)))
         if self.paste_on == "device":
-            return {"clip": np.ascontiguousarray(clip_THWC), "boxes": boxes, **describe(patches)}
-        return {"clip": paste_patches(clip_THWC, patches), "boxes": boxes}
+            return {
+                "clip": np.ascontiguousarray(clip_THWC),
+                "boxes": boxes,
+                **describe(patches, gain_K=gain_K),
+            }
+        return {"clip": paste_patches(clip_THWC, patches, gain_K=gain_K), "boxes": boxes}
 
     def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
         """Temporal squeeze and box regressor (ctp.md section 4.2)."""

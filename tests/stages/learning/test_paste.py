@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.learning.paste import alpha_mask, paste_order, paste_patches, weigh
+from stages.learning.paste import alpha_mask, brighten_table, paste_order, paste_patches, weigh
 from stages.synthesize.trajectories import Law, sample_bank
 from storage_schemas.trajectories import SHAPES, Patches, Trajectories
 
@@ -63,6 +63,17 @@ def test_worked_numbers(under: int, patch: int, opacity: float, expected: int) -
     )
     out = paste_patches(frames, one)
     assert (out[1, 30:40, 30:40] == expected).all()
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(1.0, 100), (1.5, 150), (0.5, 50), (3.0, 255)])
+def test_gain_brightens_the_patch_alone(gain: float, expected: int) -> None:
+    frames = np.full((2, SIZE, SIZE, 3), 100, np.uint8)
+    one = patches([[[10, 10, 20, 20], [30, 30, 40, 40]]])
+    out = paste_patches(frames, one, gain_K=np.array([gain]))
+    assert (out[1, 30:40, 30:40] == expected).all()
+    assert (out[1, :30] == 100).all()
+    for level in (0, 1, 254, 255):  # a gain of 1 changes nothing
+        assert brighten_table(256)[level] == level
 
 
 def test_only_visible_boxes_change(bank: Trajectories) -> None:

@@ -36,8 +36,16 @@ def make_bank(**changes: Any) -> Trajectories:
     return sample_bank(np.random.default_rng(1), Law(**(values | changes)), 24)
 
 
-def described(bank: Trajectories, device: str = "cpu") -> dict[str, torch.Tensor]:
-    rows = [{"boxes": one.boxes_KT4.astype(np.float32), **describe(one)} for one in bank]
+def described(
+    bank: Trajectories, device: str = "cpu", gains: Any = None
+) -> dict[str, torch.Tensor]:
+    rows = [
+        {
+            "boxes": one.boxes_KT4.astype(np.float32),
+            **describe(one, gain_K=None if gains is None else gains[i]),
+        }
+        for i, one in enumerate(bank)
+    ]
     return {k: torch.from_numpy(np.stack([r[k] for r in rows])).to(device) for k in rows[0]}
 
 
@@ -63,6 +71,19 @@ def test_same_bytes(changes: dict[str, Any], device: str) -> None:
     np.testing.assert_array_equal(found.cpu().numpy(), expected)
     np.testing.assert_array_equal(given.cpu().numpy(), clips)  # the input is as it was
     assert (expected != clips).mean() > 0.01
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_same_bytes_with_gains(device: str) -> None:
+    bank = make_bank(num_frames=8, size=64)
+    rng = np.random.default_rng(2)
+    clips = rng.integers(0, 256, (len(bank), 8, 64, 64, 3), dtype=np.uint8)
+    gains = np.exp(rng.uniform(-1, 1, (len(bank), 3)))
+    expected = np.stack(
+        [paste_patches(clip, bank[i], gain_K=gains[i]) for i, clip in enumerate(clips)]
+    )
+    found = paste_batch(torch.from_numpy(clips).to(device), described(bank, device, gains))
+    np.testing.assert_array_equal(found.cpu().numpy(), expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)
