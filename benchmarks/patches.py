@@ -1,9 +1,8 @@
 """CtP's trajectories and pasting, beside the published way, in one run on one thread.
 
 ``python benchmarks/patches.py`` prints process CPU times: the machine may be shared and
-noisy, so ratios tell more than milliseconds. The peers are written after the description of
-the published code (CtP, CVPR 2021): one clip at a time, NumPy calls on a few numbers, every
-patch resized for every frame; and the usual batched way, a dense `grid_sample`.
+noisy, so ratios tell more than milliseconds. The peers are the published way (CtP, CVPR 2021;
+see `published_ctp`) and the usual batched way, a dense `grid_sample`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from published_ctp import K, S, T, published_clip, published_draw
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +32,7 @@ from stages.learning.sample import Sample
 from stages.pretrain.methods.ctp import CtP
 from stages.shard.shard import MakeShard
 from stages.synthesize.synthesize import Synthesize
+from stages.synthesize.trajectories import sample_motion
 from storage_schemas.trajectories import SHAPES, Trajectories
 from storage_schemas.videos import VideoFile
 
@@ -39,99 +40,7 @@ CLIP_FILES = sorted((Path(__file__).parents[1] / "assets" / "clips").glob("*.mp4
 BANK = 100_000
 CLIPS = 64
 ROUNDS = 7
-T, S, K = 16, 112, 3
-
-
-# --- the published way, per clip ---------------------------------------------------------
-
-
-def key_frames(rng: np.random.Generator) -> list[int]:
-    """Key frames of one path."""
-    inner = int(rng.choice(3, p=[0.5, 0.3, 0.2]))
-    if inner == 0:
-        return [0, T - 1]
-    step = T / (inner + 1)
-    jitter = int(step / 3)
-    ticks = [int(step * i) + int(rng.integers(-jitter, jitter)) for i in range(1, inner + 1)]
-    return sorted({0, *ticks, T - 1})
-
-
-def between(
-    rng: np.random.Generator, keys: list[int], values: list[NDArray[Any]], *, eased: bool
-) -> NDArray[Any]:
-    """Values of all frames, a segment at a time."""
-    frames = [values[0][None]]
-    for start, end, a, b in zip(keys, keys[1:], values, values[1:], strict=False):
-        share = np.arange(1, end - start + 1) / (end - start)
-        mode = int(rng.choice(3, p=[0.7, 0.15, 0.15])) if eased else 0
-        share = (share, share**2, 1 - (1 - share) ** 2)[mode]
-        frames.append(a + (b - a) * share.reshape(-1, *[1] * a.ndim))
-    return np.concatenate(frames)
-
-
-def published_clip(
-    rng: np.random.Generator, clip_THWC: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Synthesis and paste of one clip, boxes (K, T, 4)."""
-    anchors = [
-        (s * r**0.5, s / r**0.5)
-        for s in (16, 24, 28, 32, 48, 64)
-        for r in (0.5, 0.67, 0.75, 1, 1.33, 1.5, 2)
-    ]
-    sides = np.array(anchors)[rng.integers(0, len(anchors), K)]
-    sides = np.clip(sides * np.exp(rng.uniform(-0.18, 0.18, (K, 2))), 1, S - 1)
-    centre = rng.uniform(0, S - sides) + sides / 2
-    keys = key_frames(rng)
-    centres, first = [centre], sides
-    for gap in np.diff(keys):
-        moved = centres[-1] + rng.uniform(-3 * gap, 3 * gap, (K, 2))
-        centres.append(np.clip(moved, first / 2, S - first / 2))
-    path = between(rng, keys, centres, eased=True)
-    keys, sizes = key_frames(rng), [sides]
-    for gap in np.diff(keys):
-        sizes.append(sizes[-1] * np.exp(rng.uniform(-0.025 * gap, 0.025 * gap, (K, 2))))
-    size = between(rng, keys, sizes, eased=True)
-    corners = np.concatenate([path - size / 2, path + size / 2], axis=-1)
-    boxes = np.clip(np.rint(np.clip(corners, 0, S)), 0, S).astype(int).transpose(1, 0, 2)
-
-    chosen = rng.integers(0, T, K)
-    visible = rng.random((K, T)) <= 0.8
-    visible[:, 0] = visible[np.arange(K), chosen] = True
-    patches, alphas = [], []
-    for k in range(K):
-        x1, y1, x2, y2 = boxes[k, chosen[k]]
-        cut = clip_THWC[chosen[k], y1:y2, x1:x2]
-        mask = published_mask(rng, x2 - x1, y2 - y1)
-        keys = key_frames(rng)
-        opacity = between(rng, keys, list(rng.uniform(0.8, 1.0, len(keys))[:, None]), eased=False)
-        extents = [(int(b[2] - b[0]), int(b[3] - b[1])) for b in boxes[k]]
-        patches.append([cv2.resize(cut, e, interpolation=cv2.INTER_LINEAR) for e in extents])
-        alphas.append([cv2.resize(mask * opacity[t], e) for t, e in enumerate(extents)])
-    extent = (boxes[..., 2:] - boxes[..., :2]).mean(1).prod(-1)
-    frames = [frame.copy() for frame in clip_THWC]
-    for k in np.argsort(-extent):
-        for t in range(T):
-            if visible[k, t]:
-                x1, y1, x2, y2 = boxes[k, t]
-                alpha = alphas[k][t][..., None]
-                under = frames[t][y1:y2, x1:x2]
-                frames[t][y1:y2, x1:x2] = (1 - alpha) * under + alpha * patches[k][t]
-    return np.stack(frames), boxes
-
-
-def published_mask(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """Mask of one patch."""
-    dx = np.abs(np.arange(width) - (width - 1) // 2)[None] / width
-    dy = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
-    shape = int(rng.choice(3, p=[0.5, 0.35, 0.15]))
-    distance = (np.maximum(dx, dy), np.sqrt(dx**2 + dy**2), dx + dy)[shape]
-    mask = np.ones_like(distance) if shape == 0 else (distance < 0.5).astype(float)
-    if rng.random() < 0.5:
-        mask *= np.clip((0.5 - distance) / (0.5 - rng.uniform(0.3, 0.45)), 0, 1)
-    return mask
-
-
-# --- the usual batched way ---------------------------------------------------------------
+COUNTED = 5_000
 
 
 def grid_sample_batch(clips_BTSS3: torch.Tensor, patches: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -169,9 +78,6 @@ def grid_sample_batch(clips_BTSS3: torch.Tensor, patches: dict[str, torch.Tensor
         alpha = alpha * (patches["opacity"][rows, k] / 256)[..., None, None, None]
         out = out + alpha * (warped[:, :, :3] - out)
     return out.permute(0, 1, 3, 4, 2).byte()
-
-
-# --- measuring ---------------------------------------------------------------------------
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -250,7 +156,42 @@ def main() -> None:
             f"entries: {memory(data, mapped=True):.1f} MiB mapped, "
             f"{memory(data, mapped=False):.1f} MiB read into memory"
         )
-        compare(Trajectories.open(data), whole / BANK, console)
+        bank = Trajectories.open(data)
+        statistics_table(bank, console)
+        compare(bank, whole / BANK, console)
+
+
+def statistics_table(bank: Trajectories, console: Console) -> None:
+    """Figures of 5,000 clips of the bank and of 5,000 drawn the published way."""
+    rng = np.random.default_rng(1)
+    drawn = [published_draw(rng) for _ in range(COUNTED)]
+    ours = bank.boxes_NKT4[:COUNTED].astype(float)
+    theirs = np.stack([one.boxes for one in drawn]).astype(float)
+    paths = sample_motion(np.random.default_rng(1), Synthesize().law(), COUNTED).centres_NKT2
+    their_paths = np.stack([one.centres for one in drawn]).swapaxes(1, 2)
+
+    def figures(
+        boxes: NDArray[Any], centres: NDArray[Any], visible: NDArray[np.bool_]
+    ) -> dict[str, float]:
+        sides = boxes[..., 2:] - boxes[..., :2]
+        net = np.abs(centres[:, :, -1] - centres[:, :, 0])
+        return {
+            "first width, mean": sides[:, :, 0, 0].mean(),
+            "side, smallest": sides.min(),
+            "side, largest": sides.max(),
+            "last / first area, mean": (sides[:, :, -1].prod(-1) / sides[:, :, 0].prod(-1)).mean(),
+            "way over the clip an axis, mean": net.mean(),
+            "way over the clip an axis, largest": net.max(),
+            "step of a centre, largest": np.abs(np.diff(centres, axis=2)).max(),
+            "visible": visible.mean(),
+        }
+
+    a = figures(ours, paths, bank.visible_NKT[:COUNTED])
+    b = figures(theirs, their_paths, np.stack([one.visible for one in drawn]))
+    table = Table(f"{COUNTED:,} clips", "ours", "published way")
+    for name in a:
+        table.add_row(name, f"{a[name]:.3f}", f"{b[name]:.3f}")
+    console.print(table)
 
 
 def compare(bank: Trajectories, drawing: float, console: Console) -> None:
