@@ -41,9 +41,9 @@ class CtP(Method, version=2):
     ``paste_on`` says who pastes: the loader's workers, clip by clip, or the training device,
     a batch at a time. Both give the same bytes (docs/decisions/0011).
 
-    ``patch_gain`` multiplies the pixels of each patch by exp(U(-gain, gain)). The reference has
-    none: a patch differs from what it covers only as far as it has moved, which tens of
-    thousands of steps suffice to learn from, and hundreds do not (docs/quality.md).
+    ``patch_gain`` brightens or darkens each patch by this factor's exponential, at random. The
+    reference does not (0): there a patch differs from what it covers only as far as it has
+    moved, which a short training does not learn from (docs/quality.md).
 
     ``initial_std`` is of the head's fully connected layers. The reference's 0.001 holds a
     short training on a plateau: gradients reach the encoder scaled by its square.
@@ -92,7 +92,7 @@ class CtP(Method, version=2):
         boxes = patches.boxes_KT4.astype(np.float32)
         gain_K = None
         if self.patch_gain > 0:
-            gain_K = np.exp(rng.uniform(-self.patch_gain, self.patch_gain, len(boxes)))
+            gain_K = np.exp(self.patch_gain * rng.choice([-1, 1], len(boxes)))
         if self.paste_on == "device":
             return {
                 "clip": np.ascontiguousarray(clip_THWC),
