@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stages.learning.paste import alpha_mask, brighten_table, paste_order, paste_patches, weigh
-from stages.synthesize.trajectories import Law, sample_bank
+from stages.synthesize.synthesize import Synthesize
+from stages.synthesize.trajectories import sample_bank
 from storage_schemas.trajectories import SHAPES, Patches, Trajectories
 
 SIZE = 64
@@ -38,16 +39,7 @@ def noise(num_frames: int = 3, size: int = SIZE) -> Any:
 
 @pytest.fixture(scope="module")
 def bank() -> Trajectories:
-    law = Law(
-        num_patches=1,
-        num_frames=16,
-        size=112,
-        inner_probabilities=(0.5, 0.3, 0.2),
-        interpolation="random",
-        location_velocity=3.0,
-        size_velocity=0.025,
-        visible_probability=0.8,
-    )
+    law = Synthesize(num_patches=1).law()
     return sample_bank(np.random.default_rng(0), law, 150)
 
 

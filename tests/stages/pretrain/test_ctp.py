@@ -18,7 +18,8 @@ from stages.pretrain.methods.ctp import (
     decode_motion,
     encode_motion,
 )
-from stages.synthesize.trajectories import Law, sample_bank
+from stages.synthesize.synthesize import Synthesize
+from stages.synthesize.trajectories import sample_bank
 from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
@@ -104,23 +105,17 @@ def test_views_follow_the_bank(make_frames: Any) -> None:
         CtP(num_frames=16).views(sample, np.random.default_rng(0))
 
 
-def test_device_pastes_the_same_clip(make_frames: Any) -> None:
+@pytest.mark.parametrize("patch_gain", [0.0, 1.0])
+def test_device_pastes_the_same_clip(make_frames: Any, patch_gain: float) -> None:
     """Views differ, loss and picture do not, under equal generators."""
     frames = make_frames(kind=Shard, num_frames=20, size=(70, 90))
-    law = Law(
-        num_patches=3,
-        num_frames=8,
-        size=64,
-        inner_probabilities=(0.5, 0.3, 0.2),
-        interpolation="random",
-        location_velocity=3.0,
-        size_velocity=0.025,
-        visible_probability=0.8,
-    )
+    law = Synthesize(num_frames=8, size=64).law()
     sample = Sample(frames=frames, trajectories=sample_bank(np.random.default_rng(0), law, 9))
     found = []
     for paste_on in ("worker", "device"):
-        method = CtP(num_frames=8, hidden=8, initial_std=0.1, paste_on=paste_on)
+        method = CtP(
+            num_frames=8, hidden=8, initial_std=0.1, paste_on=paste_on, patch_gain=patch_gain
+        )
         torch.manual_seed(0)
         objective = Objective(method, build(EncoderSpec(width=4), pretraining=True)).eval()
         views = method.views(sample, np.random.default_rng(5))
@@ -132,6 +127,26 @@ def test_device_pastes_the_same_clip(make_frames: Any) -> None:
     assert (pasted != clean).mean() > 0.05
     assert torch.equal(loss, device_loss)
     np.testing.assert_array_equal(picture, device_picture)
+
+
+def test_gain_makes_patches_stand_out(make_frames: Any) -> None:
+    """All of one grey: without a gain nothing is to be seen of a patch."""
+    frames = np.full((20, 70, 90, 3), 100, np.uint8)
+    sample = Sample(
+        frames=make_frames(kind=Shard, num_frames=20, size=(70, 90)),
+        trajectories=bank(np.tile(np.array([5, 5, 25, 25], np.int16), (1, 8, 1))),
+    )
+    object.__setattr__(sample.frames, "decode", lambda indices: frames[indices])
+    levels = set()
+    for seed in range(12):
+        for gain, expected in ((0.0, {100}), (1.0, {37, 255})):
+            method = CtP(num_frames=8, patch_gain=gain)
+            clip = method.views(sample, np.random.default_rng(seed))["clip"]
+            found = set(np.unique(clip[:, 5:25, 5:25]).tolist())
+            assert found <= expected
+            assert (clip[:, 26:] == 100).all()
+            levels |= found
+    assert levels == {37, 100, 255}
 
 
 def test_loss_does_not_depend_on_the_order_of_patches(objective: Objective) -> None:
@@ -186,6 +201,6 @@ def test_map_is_finer_in_pretraining_than_downstream() -> None:
     fine, coarse = (build(EncoderSpec(width=4), pretraining=p) for p in (True, False))
     coarse.load_state_dict(fine.state_dict())
     with torch.no_grad():
-        clip = torch.zeros(1, 3, 16, 112, 112)
-        assert fine(clip).shape == (1, 32, 2, 14, 14)
-        assert coarse(clip).shape == (1, 32, 2, 7, 7)
+        clip = torch.zeros(1, 3, 8, 112, 112)
+        assert fine(clip).shape == (1, 32, 1, 14, 14)
+        assert coarse(clip).shape == (1, 32, 1, 7, 7)
