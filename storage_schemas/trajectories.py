@@ -198,7 +198,7 @@ class Trajectories(FolderNoun):
             return cls(
                 size=int(file.attrs["size_pixels"]),
                 **{name: _map(file[name], mapping) for name in _ARRAYS},
-                folder=folder,
+                folder=folder.absolute(),
             )
 
 

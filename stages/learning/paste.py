@@ -75,7 +75,7 @@ def paste_patches(
             if opacity == 0:
                 continue
             size = (x2 - x1, y2 - y1)
-            if size not in resized:  # about half of the frames have the size of another
+            if size not in resized:  # three frames in ten have the size of another
                 resized[size] = _resize(cut_HW4, size)
             pixels_HWC, mask_HWC = resized[size]
             alpha_HWC = mask_HWC * np.uint16(opacity)
