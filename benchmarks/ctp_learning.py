@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -117,17 +117,30 @@ def run(work: Path, parts: dict[str, Any], *, seed: int, threads: int) -> None:
             seed=seed + 100,
             videos=videos[split],
         )
-        loss, iou, still = measure(trainer, examples)
+        found = measure(trainer, examples)
         print(
-            f"{split} videos{'' if split == 'train' else ', other trajectories'}: "
-            f"loss {loss:.2f}, IoU {iou:.3f}; standing still: IoU {still:.3f}"
+            f"{split} videos{'' if split == 'train' else ', other trajectories'}: loss "
+            f"{found.loss:.2f}, IoU {found.iou:.3f}; standing still: IoU {found.still:.3f}; "
+            f"hidden units of the head that answer to any patch: {found.alive:.0%}"
         )
 
 
-def measure(trainer: Trainer, examples: Examples) -> tuple[float, float, float]:
-    """Loss, IoU, and IoU of boxes that stay where they are first."""
+class Measured(NamedTuple):
+    """IoU of predictions and of boxes that stay where they are first; living hidden units."""
+
+    loss: float
+    iou: float
+    still: float
+    alive: float
+
+
+def measure(trainer: Trainer, examples: Examples) -> Measured:
+    """Measure without learning, on batch statistics of the training."""
     objective = trainer.objective.eval()
     found = []
+    alive: list[torch.Tensor] = []
+    relu = objective.heads["boxes"][2]  # type: ignore[index]
+    hook = relu.register_forward_hook(lambda _, __, out: alive.append((out > 0).any(0)))
     for b in range(BATCHES):
         places = [divmod(b * BATCH + i, len(examples)) for i in range(BATCH)]
         rows = [examples[place] for place in places]
@@ -137,8 +150,9 @@ def measure(trainer: Trainer, examples: Examples) -> tuple[float, float, float]:
         boxes = batch["boxes"]
         still = box_iou(boxes[:, :, :1].expand_as(boxes), boxes).mean()
         found.append([float(step.loss), float(step.metrics["iou"]), float(still)])
-    loss, iou, still_iou = np.mean(found, axis=0)
-    return float(loss), float(iou), float(still_iou)
+    hook.remove()
+    loss, iou, still = np.mean(found, axis=0)
+    return Measured(loss, iou, still, float(torch.stack(alive).any(0).float().mean()))
 
 
 if __name__ == "__main__":
