@@ -62,7 +62,7 @@ def main() -> None:
 
 def changed(model: BaseModel, name: str, value: Any) -> BaseModel:
     """A model with one parameter changed, validated."""
-    return type(model).model_validate(model.model_dump() | {name: value})
+    return type(model)(**(dict(model) | {name: value}))
 
 
 def run(work: Path, parts: dict[str, Any], *, seed: int, threads: int) -> None:
