@@ -34,7 +34,7 @@ FRAMES, SIZE = 8, 64
 
 # What `benchmarks/ctp_learning.py` measures. The published training has 90,000 steps of 32
 # clips; to learn from the 900 x 16 here, patches are bright or dark, seen in every frame, and
-# move evenly, and the head is small enough not to die of its first steps (docs/quality.md).
+# move evenly (docs/quality.md).
 SHAPES = MotionShapes(train_per_class=16, test_per_class=8)
 BANK = Synthesize(
     num_frames=FRAMES,
