@@ -64,7 +64,7 @@ def patch_sheet(bank: Trajectories, frames: Frames) -> Image:
 
 def pasted(bank: Trajectories, entry: int, frames: Frames, *, start: int) -> NDArray[np.uint8]:
     """A clip (T, S, S, 3) of the frames from `start`, cut from their middle, with patches."""
-    from stages.pretrain.methods.ctp import paste_patches
+    from stages.learning.paste import paste_patches
 
     clip_THWC = frames.decode(range(start, start + bank.num_frames))
     side = min(frames.height, frames.width)
@@ -73,7 +73,7 @@ def pasted(bank: Trajectories, entry: int, frames: Frames, *, start: int) -> NDA
     small = np.stack(
         [resized(np.ascontiguousarray(image), bank.size, bank.size) for image in square]
     )
-    return paste_patches(small, bank, entry)
+    return paste_patches(small, bank[entry])
 
 
 def _count_clips(bank: Trajectories, frames: Frames) -> int:
