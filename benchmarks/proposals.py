@@ -15,15 +15,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from scenes import SceneSpec, render
 from skimage.segmentation import felzenszwalb, slic
 
@@ -39,12 +37,12 @@ from storage_schemas.videos import VideoFile
 CLIPS = sorted((Path(__file__).parents[1] / "assets" / "clips").glob("*.mp4"))
 CONTRASTS = (1.0, 0.6, 0.35)
 TUNING, HELD_OUT = range(0, 40), range(1000, 1064)
-ROUNDS = 3
 STORED: dict[str, Any] = {"backend": "skimage", "short_side": None}
 
 STAGES: dict[str, ProposalStage] = {
     "slic, scikit-image's own settings": Slic(**STORED, sigma=1.0, min_area=0.5),
     "slic, scikit-image, stored size": Slic(**STORED, sigma=1.0),
+    "slic, scikit-image, stored size, 20 of sigma 3": Slic(**STORED, num_segments=20),
     "slic, scikit-image (default)": Slic(),
     "slic, OpenCV": Slic(backend="opencv"),
     "felzenszwalb, scikit-image, stored size": Felzenszwalb(**STORED, sigma=0.8),
@@ -120,10 +118,9 @@ def boundary_recall(stage: SegmentStage, case: Case) -> list[float]:
     return [float(near[borders(mask)].mean()) for mask in case.masks]
 
 
-def quality(stages: dict[str, ProposalStage], scenes: Sequence[Case]) -> Table:
-    """Recall of each stage."""
-    contrasts = [f"contrast {c}" for c in CONTRASTS]
-    table = Table("stage", "boxes", "IoU .5", "IoU .7", *contrasts, "borders")
+def quality(stages: dict[str, ProposalStage], scenes: Sequence[Case]) -> Iterator[list[str]]:
+    """Recall of each stage, a row each after the header."""
+    yield ["", "boxes", "IoU .5", "IoU .7", *(f"at {c}" for c in CONTRASTS), "borders"]
     for name, stage in stages.items():
         ious: list[tuple[float, float]] = []
         count, edges = 0, []
@@ -133,17 +130,10 @@ def quality(stages: dict[str, ProposalStage], scenes: Sequence[Case]) -> Table:
             ious += [(best_iou(boxes, mask), case.contrast) for mask in case.masks]
             if isinstance(stage, SegmentStage) and case.contrast == CONTRASTS[1]:
                 edges += boundary_recall(stage, case)
-        best = np.array([iou for iou, _ in ious])
-        at = np.array([contrast for _, contrast in ious])
-        table.add_row(
-            name,
-            f"{count / len(scenes):.1f}",
-            f"{(best >= 0.5).mean():.3f}",
-            f"{(best >= 0.7).mean():.3f}",
-            *(f"{(best[at == c] >= 0.5).mean():.3f}" for c in CONTRASTS),
-            f"{np.mean(edges):.3f}" if edges else "",
-        )
-    return table
+        best, contrast = np.array(ious).T
+        shares = [best >= 0.5, best >= 0.7, *((best >= 0.5)[contrast == c] for c in CONTRASTS)]
+        numbers = [count / len(scenes), *(share.mean() for share in shares)]
+        yield [name, *(f"{n:.3f}" for n in numbers), f"{np.mean(edges):.3f}" if edges else "-"]
 
 
 def shrunk(image: NDArray[np.uint8], side: int | None) -> tuple[Any, float]:
@@ -185,27 +175,37 @@ def milliseconds(work: Callable[[], object]) -> float:
     return 1000 * (time.process_time() - started)
 
 
-def speed(stages: dict[str, ProposalStage]) -> Table:
-    """Milliseconds a frame, ours and bare in turns; medians."""
+def head(video: Frames, count: int) -> Frames:
+    """The first frames of a video."""
+    columns = ("jpegs", "pts_seconds", "source_frames")
+    return replace(video, **{name: getattr(video, name)[:count] for name in columns})
+
+
+def speed(stages: dict[str, ProposalStage]) -> Iterator[list[str]]:
+    """Milliseconds a frame, ours and bare in turns, a row each after the header; medians."""
     decode = Decode(short_side=240)
-    videos = [decode.process(videos=VideoFile(p.name, "", p.stat().st_size, p)) for p in CLIPS]
-    table = Table("stage", "ours, ms a frame", "bare, ms", "ours / bare", "boxes a frame")
+    files = [VideoFile(path.name, "", path.stat().st_size, path) for path in CLIPS[::2]]
+    videos = [head(decode.process(videos=file), 33) for file in files]
+    yield ["", "ours, ms", "bare, ms", "ours/bare", "boxes"]
     for name, stage in stages.items():
         if not isinstance(stage, SegmentStage):
             continue
         jpegs = [v.jpegs[t] for v in videos for t in range(0, len(v), stage.frame_stride)]
-        times = [
-            (
-                milliseconds(lambda stage=stage: [stage.process(frames=v) for v in videos]),
-                milliseconds(lambda stage=stage, jpegs=jpegs: [bare(stage, j) for j in jpegs]),
-            )
-            for _ in range(ROUNDS)
-        ]
-        ours, alone = (statistics.median(t) / len(jpegs) for t in zip(*times, strict=True))
-        ratio = statistics.median(a / b for a, b in times)
-        count = sum(len(stage.process(frames=v)) for v in videos) / len(jpegs)
-        table.add_row(name, f"{ours:.2f}", f"{alone:.2f}", f"{ratio:.2f}", f"{count:.1f}")
-    return table
+        count = sum(len(stage.process(frames=v)) for v in videos)  # warms up, too
+        pairs: list[tuple[float, float]] = []
+        while len(pairs) < 3 or np.sum(pairs) < 2000:
+            ours = milliseconds(lambda stage=stage: [stage.process(frames=v) for v in videos])
+            alone = milliseconds(lambda stage=stage, all_=jpegs: [bare(stage, j) for j in all_])
+            pairs.append((ours, alone))
+        ratio = statistics.median(a / b for a, b in pairs)
+        times = [statistics.median(column) / len(jpegs) for column in zip(*pairs, strict=True)]
+        yield [name, *(f"{n:.2f}" for n in times), f"{ratio:.2f}", f"{count / len(jpegs):.1f}"]
+
+
+def show(rows: Iterator[list[str]]) -> None:
+    """Print rows as they come."""
+    for name, *values in rows:
+        print(f"{name:48}" + "".join(f"{value:>10}" for value in values), flush=True)
 
 
 def main() -> None:
@@ -216,14 +216,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name begins so")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    console = Console(width=140)
     stages = {name: stage for name, stage in STAGES.items() if name.startswith(options.only)}
     if not options.speed:
         scenes = list(cases(TUNING if options.tune else HELD_OUT))
-        console.print(f"{len(scenes)} frames, {sum(len(c.masks) for c in scenes)} objects")
-        console.print(quality(stages, scenes))
+        print(f"{len(scenes)} frames, {sum(len(c.masks) for c in scenes)} objects")
+        show(quality(stages, scenes))
     if not options.tune:
-        console.print(speed(stages))
+        show(speed(stages))
 
 
 if __name__ == "__main__":

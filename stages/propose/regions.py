@@ -53,6 +53,8 @@ def segment_boxes(
 def keep_largest(found: RegionBoxes, count: int | None) -> RegionBoxes:
     """At most `count` boxes, those of the largest area, in their order; None keeps all."""
     regions, xyxy = found
+    if count is None or len(regions) <= count:
+        return found
     areas = np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1)
     kept = np.sort(np.argsort(-areas, kind="stable")[:count])
     return regions[kept], xyxy[kept]

@@ -40,37 +40,47 @@ class Slic(SegmentStage, name="slic", version=2):
     def segment(self, frame_HWC: NDArray[np.uint8], shrink: float) -> list[NDArray[np.integer]]:
         """One label map (h, w)."""
         run = _opencv if self.backend == "opencv" else _skimage
-        return [run(frame_HWC, self, self.sigma * shrink)]
+        return [run(lab_colours(frame_HWC, sigma=self.sigma * shrink), self)]
 
 
-def _skimage(frame_HWC: NDArray[np.uint8], stage: Slic, sigma: float) -> NDArray[np.integer]:
+def lab_colours(frame_HWC: NDArray[np.uint8], *, sigma: float) -> NDArray[np.float32]:
+    """Blurred CIE Lab (H, W, 3), float32, of an RGB frame of which the contrast is made full.
+
+    What scikit-image's ``slic`` makes of an image, ten times as fast.
+    """
+    import cv2
+
+    full = cv2.normalize(np.float32(frame_HWC), None, 0, 1, cv2.NORM_MINMAX)
+    lab = cv2.cvtColor(full, cv2.COLOR_RGB2LAB)
+    if sigma > 0:
+        lab = cv2.GaussianBlur(lab, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(lab, np.float32)
+
+
+def _skimage(lab_HWC: NDArray[np.float32], stage: Slic) -> NDArray[np.integer]:
     from skimage.segmentation import slic
 
     labels_HW: NDArray[np.integer] = slic(
-        frame_HWC,
+        lab_HWC,
         n_segments=stage.num_segments,
-        compactness=stage.compactness,
-        sigma=sigma,
+        # It scales what it is given to 0..1; the weight of colours stays what it was.
+        compactness=stage.compactness / max(float(np.ptp(lab_HWC)), 1e-6),
         min_size_factor=stage.min_area,
+        convert2lab=False,
         start_label=0,
         channel_axis=-1,
     )
     return labels_HW
 
 
-def _opencv(frame_HWC: NDArray[np.uint8], stage: Slic, sigma: float) -> NDArray[np.integer]:
+def _opencv(lab_HWC: NDArray[np.float32], stage: Slic) -> NDArray[np.integer]:
     import cv2
 
-    height, width = frame_HWC.shape[:2]
-    # As scikit-image does: contrast made full, and Lab in its own units, not those of 8 bits.
-    full = cv2.normalize(np.float32(frame_HWC), None, 0, 1, cv2.NORM_MINMAX)
-    lab = cv2.cvtColor(full, cv2.COLOR_RGB2LAB)
-    if sigma > 0:
-        lab = cv2.GaussianBlur(lab, (0, 0), sigma)
+    height, width = lab_HWC.shape[:2]
     side = round((height * width / stage.num_segments) ** 0.5)
     # It divides by zero where the first row of its grid would lie outside the image.
     side = max(1, min(side, 2 * min(height, width) - 1))
-    found = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLIC, side, stage.compactness)
+    found = cv2.ximgproc.createSuperpixelSLIC(lab_HWC, cv2.ximgproc.SLIC, side, stage.compactness)
     found.iterate(10)
     found.enforceLabelConnectivity(max(1, round(100 * stage.min_area)))
     return np.asarray(found.getLabels())
