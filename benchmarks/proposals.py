@@ -36,8 +36,38 @@ from storage_schemas.videos import VideoFile
 
 CLIPS = sorted((Path(__file__).parents[1] / "assets" / "clips").glob("*.mp4"))
 CONTRASTS = (1.0, 0.6, 0.35)
-TUNING, HELD_OUT = range(0, 40), range(1000, 1064)
+TUNING, HELD_OUT = range(0, 60), range(1000, 1064)
 STORED: dict[str, Any] = {"backend": "skimage", "short_side": None}
+
+
+class OtherSuperpixels(SegmentStage, name="other_superpixels", version=1):
+    """What OpenCV has besides SLIC, at its own settings; they were not taken."""
+
+    algorithm: str
+    short_side: int | None = 60
+
+    def segment(self, frame_HWC: NDArray[np.uint8], shrink: float) -> list[NDArray[np.integer]]:
+        """One label map (h, w), about 16 segments."""
+        lab = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2LAB)
+        height, width = lab.shape[:2]
+        side = round((height * width / 16) ** 0.5)
+        if self.algorithm == "SLICO":
+            found = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLICO, side)
+            found.iterate(10)
+            found.enforceLabelConnectivity(25)
+        elif self.algorithm == "LSC":
+            found = cv2.ximgproc.createSuperpixelLSC(lab, side)
+            found.iterate(10)
+            found.enforceLabelConnectivity(25)
+        elif self.algorithm == "SEEDS":
+            found = cv2.ximgproc.createSuperpixelSEEDS(width, height, 3, 16, 4, 2, 5)
+            found.iterate(lab, 4)
+        else:
+            found = cv2.ximgproc.createScanSegment(width, height, 16, 1, True)
+            found.iterate(lab)
+        labels = np.asarray(found.getLabels())
+        return [labels - labels.min()]  # ScanSegment leaves pixels of no segment at -1
+
 
 STAGES: dict[str, ProposalStage] = {
     "slic, scikit-image's own settings": Slic(**STORED, sigma=1.0, min_area=0.5),
@@ -45,7 +75,15 @@ STAGES: dict[str, ProposalStage] = {
     "slic, scikit-image, stored size, 20 of sigma 3": Slic(**STORED, num_segments=20),
     "slic, scikit-image (default)": Slic(),
     "slic, OpenCV": Slic(backend="opencv"),
+    **{
+        f"other, {name}{where}": OtherSuperpixels(algorithm=name, short_side=side)
+        for name in ("SLICO", "LSC", "SEEDS", "ScanSegment")
+        for side, where in ((None, ", stored size"), (60, ""))
+    },
     "felzenszwalb, scikit-image, stored size": Felzenszwalb(**STORED, sigma=0.8),
+    "felzenszwalb, stored size, scales 200 and 400": Felzenszwalb(
+        **STORED, sigma=0.8, scales=(200, 400)
+    ),
     "felzenszwalb, scikit-image": Felzenszwalb(backend="skimage"),
     "felzenszwalb, OpenCV (default)": Felzenszwalb(),
     "random": RandomBoxes(),
@@ -120,19 +158,21 @@ def boundary_recall(stage: SegmentStage, case: Case) -> list[float]:
 
 def quality(stages: dict[str, ProposalStage], scenes: Sequence[Case]) -> Iterator[list[str]]:
     """Recall of each stage, a row each after the header."""
-    yield ["", "boxes", "IoU .5", "IoU .7", *(f"at {c}" for c in CONTRASTS), "borders"]
+    yield ["", "ms", "boxes", "IoU .5", "IoU .7", *(f"at {c}" for c in CONTRASTS), "borders"]
     for name, stage in stages.items():
         ious: list[tuple[float, float]] = []
-        count, edges = 0, []
+        count, spent, edges = 0, 0.0, []
         for case in scenes:
+            started = time.process_time()
             boxes = stage.process(frames=case.frames).xyxy
+            spent += 1000 * (time.process_time() - started)
             count += len(boxes)
             ious += [(best_iou(boxes, mask), case.contrast) for mask in case.masks]
             if isinstance(stage, SegmentStage) and case.contrast == CONTRASTS[1]:
                 edges += boundary_recall(stage, case)
         best, contrast = np.array(ious).T
         shares = [best >= 0.5, best >= 0.7, *((best >= 0.5)[contrast == c] for c in CONTRASTS)]
-        numbers = [count / len(scenes), *(share.mean() for share in shares)]
+        numbers = [spent / len(scenes), count / len(scenes), *(share.mean() for share in shares)]
         yield [name, *(f"{n:.3f}" for n in numbers), f"{np.mean(edges):.3f}" if edges else "-"]
 
 
@@ -142,25 +182,25 @@ def shrunk(image: NDArray[np.uint8], side: int | None) -> tuple[Any, float]:
     return (cv2.resize(image, None, fx=k, fy=k, interpolation=3), k) if k < 1 else (image, k)
 
 
-def bare(stage: SegmentStage, jpeg: bytes) -> None:
+def bare(stage: Slic | Felzenszwalb, jpeg: bytes) -> None:
     """Decode, shrink and the library call alone: no filter, no boxes, no table."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     image, k = shrunk(np.asarray(image, np.uint8), stage.short_side)
-    sigma = stage.sigma * k  # type: ignore[attr-defined]
+    sigma = stage.sigma * k
     if isinstance(stage, Slic):
         if stage.backend == "skimage":
-            slic(image, 16, 10.0, sigma=sigma, start_label=0, min_size_factor=stage.min_area)
+            n = stage.num_segments
+            slic(image, n, 10.0, sigma=sigma, start_label=0, min_size_factor=stage.min_area)
             return
         full = cv2.normalize(image.astype(np.float32), None, 0, 1, cv2.NORM_MINMAX)
         lab = cv2.GaussianBlur(cv2.cvtColor(full, cv2.COLOR_RGB2LAB), (0, 0), sigma)
-        side = round((lab.shape[0] * lab.shape[1] / 16) ** 0.5)
+        side = round((lab.shape[0] * lab.shape[1] / stage.num_segments) ** 0.5)
         found = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLIC, side, 10.0)
         found.iterate(10)
         found.enforceLabelConnectivity(25)
         found.getLabels()
         return
-    assert isinstance(stage, Felzenszwalb)
-    for scale in (500 * k * k, 1000 * k * k):
+    for scale in (scale * k * k for scale in stage.scales):
         if stage.backend == "skimage":
             felzenszwalb(image, scale=scale, sigma=sigma, min_size=round(scale))
         else:
@@ -188,7 +228,7 @@ def speed(stages: dict[str, ProposalStage]) -> Iterator[list[str]]:
     videos = [head(decode.process(videos=file), 33) for file in files]
     yield ["", "ours, ms", "bare, ms", "ours/bare", "boxes"]
     for name, stage in stages.items():
-        if not isinstance(stage, SegmentStage):
+        if not isinstance(stage, Slic | Felzenszwalb):
             continue
         jpegs = [v.jpegs[t] for v in videos for t in range(0, len(v), stage.frame_stride)]
         count = sum(len(stage.process(frames=v)) for v in videos)  # warms up, too
@@ -205,7 +245,7 @@ def speed(stages: dict[str, ProposalStage]) -> Iterator[list[str]]:
 def show(rows: Iterator[list[str]]) -> None:
     """Print rows as they come."""
     for name, *values in rows:
-        print(f"{name:48}" + "".join(f"{value:>10}" for value in values), flush=True)
+        print(f"{name:46}" + "".join(f"{value:>9}" for value in values), flush=True)
 
 
 def main() -> None:
