@@ -25,6 +25,8 @@ class Slic(SegmentStage, name="slic", version=2):
     min_area : float
         Pieces of less than this share of a superpixel's mean area join a neighbour. At
         scikit-image's own 0.5 an object of half a superpixel is never found.
+    short_side : int, optional
+        60 is enough for 16 superpixels; 64 want 120.
 
     References
     ----------
