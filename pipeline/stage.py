@@ -72,7 +72,8 @@ class Stage(BaseModel):
     """Base of all stages; its fields are its parameters and all of them are in the key.
 
     Class arguments: ``name`` and ``version``. Raise the version when the output for the
-    same parameters changes; the golden digests in the tests remind you.
+    same parameters changes; the golden digests in the tests remind you. What several
+    stages repeat belongs to a kind, a base that declares itself with ``kind=True`` instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,11 +100,21 @@ class Stage(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(
-        cls, *, name: str | None = None, version: int | None = None, **kwargs: Any
+        cls,
+        *,
+        name: str | None = None,
+        version: int | None = None,
+        kind: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if Stage in cls.__bases__:
-            return  # a kind, not a stage
+        if Stage in cls.__bases__ or kind:
+            if name is not None or version is not None:
+                raise StageDefinitionError(
+                    f"{cls.__qualname__} is a kind and has no identity: leave out name and "
+                    "version; a stage is a VideoStage or GatherStage without kind=True"
+                )
+            return
         if cls.entry == "scan":
             cls.name, cls.version = _identity(cls, name, version)
             return  # sources declare no inputs by signature
