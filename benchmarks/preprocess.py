@@ -1,7 +1,8 @@
 """Our stages beside the bare library calls they stand on, in one run, on the real clips.
 
 ``python benchmarks/preprocess.py`` prints ratios (ours / bare): the machine may be shared
-and noisy, so absolute times mean little. One thread each.
+and noisy, so absolute times mean little. One thread each. Proposals have their own,
+`proposals.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,8 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from skimage.segmentation import felzenszwalb, slic
 
 from stages.decode.decode import Decode
-from stages.propose.felzenszwalb import Felzenszwalb
-from stages.propose.slic import Slic
 from stages.shard.shard import MakeShard
 from stages.track.track import Track
 from storage_schemas.frames import Frames
@@ -70,7 +68,6 @@ def main() -> None:
     cv2.setNumThreads(1)
     videos: list[Frames] = decode(240)()  # type: ignore[assignment]
     frames = sum(map(len, videos))
-    strided = [(v, t) for v in videos for t in range(0, len(v), 8)]
     table = Table("what", "frames", "ours, s", "bare, s", "ours / bare")
 
     def add(what: str, count: int, ours: Callable[[], object], bare: Callable[[], object]) -> None:
@@ -84,22 +81,6 @@ def main() -> None:
             decode(side),
             lambda side=side: [bare_decode(p, side) for p in CLIPS],  # type: ignore[misc]
         )
-    add(
-        "slic (scikit-image)",
-        len(strided),
-        lambda: [Slic().process(frames=v) for v in videos],
-        lambda: [slic(v.decode([t])[0], 16, 10.0, sigma=1.0, start_label=0) for v, t in strided],
-    )
-    add(
-        "felzenszwalb, two scales (scikit-image)",
-        len(strided),
-        lambda: [Felzenszwalb().process(frames=v) for v in videos],
-        lambda: [
-            felzenszwalb(v.decode([t])[0], scale=s, sigma=0.8, min_size=s)
-            for v, t in strided
-            for s in (500, 1000)
-        ],
-    )
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # type: ignore[attr-defined]
 
     def bare_flow() -> None:

@@ -27,6 +27,7 @@ from pipeline.stage import Context, GatherStage, Role, Stage, VideoStage
 from pipeline.store import Store, raise_if_full
 from storage_schemas.errors import (
     MissingDependency,
+    ParameterError,
     StoreError,
     TubeletError,
 )
@@ -35,9 +36,9 @@ from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
 from storage_schemas.tables import write_table
 from storage_schemas.videos import VideoFile
 
-PREVIEW_VIDEOS = 4
+PREVIEW_VIDEOS = 3  # as many as keep their text legible in the bytes of a picture
 # The fault is ours or the machine's, not the video's: stop, keep what is done.
-_NOT_THE_VIDEO = (MissingDependency, StoreError, MemoryError, ImportError)
+_NOT_THE_VIDEO = (MissingDependency, ParameterError, StoreError, MemoryError, ImportError)
 
 logger = logging.getLogger("tubelet.child")
 

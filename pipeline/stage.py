@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from pipeline.graph import Step
+from pipeline.marks import Mark, box_marks
 from pipeline.presets import WithPresets
+from storage_schemas.boxes import Boxes
 from storage_schemas.errors import StageDefinitionError
+from storage_schemas.frames import Frames
 from storage_schemas.manifest import ArtifactView
 from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
 
@@ -70,7 +73,8 @@ class Stage(WithPresets):
     """Base of all stages; its fields are its parameters and all of them are in the key.
 
     Class arguments: ``name`` and ``version``. Raise the version when the output for the
-    same parameters changes; the golden digests in the tests remind you.
+    same parameters changes; the golden digests in the tests remind you. What several
+    stages repeat belongs to a kind, a base that declares itself with ``kind=True`` instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,11 +90,21 @@ class Stage(WithPresets):
 
     @classmethod
     def __pydantic_init_subclass__(
-        cls, *, name: str | None = None, version: int | None = None, **kwargs: Any
+        cls,
+        *,
+        name: str | None = None,
+        version: int | None = None,
+        kind: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if Stage in cls.__bases__:
-            return  # a kind, not a stage
+        if Stage in cls.__bases__ or kind:
+            if name is not None or version is not None:
+                raise StageDefinitionError(
+                    f"{cls.__qualname__} is a kind and has no identity: leave out name and "
+                    "version; a stage is a VideoStage or GatherStage without kind=True"
+                )
+            return
         if cls.entry == "scan":
             cls.name, cls.version = _identity(cls, name, version)
             return  # sources declare no inputs by signature
@@ -134,6 +148,30 @@ class VideoStage(Stage):
         """Assemble the finished videos into the artifact; returns rows per file."""
         assert issubclass(self.output, ItemNoun)
         return self.output.write_part(folder, items)
+
+    def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
+        """What is to be seen in a stored frame, for contact sheets and annotated videos.
+
+        Boxes are shown by themselves, each column in its way; override this to add what
+        is not stored. `marked_frame` decides which frames are asked for.
+        """
+        return box_marks(output, frame) if isinstance(output, Boxes) else ()
+
+    def marked_frame(self, frame: int) -> int:
+        """The frame whose marks stand for a stored frame: the last that was looked at.
+
+        A stage that looks at every n-th frame has the parameter ``frame_stride``.
+        """
+        return frame - frame % getattr(self, "frame_stride", 1)
+
+    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8] | None:
+        """A contact sheet of one video; None where neither output nor inputs are frames."""
+        from pipeline.sheet import contact_sheet
+
+        for value in (output, *inputs.values()):
+            if isinstance(value, Frames):
+                return contact_sheet(self, output, value)
+        return None
 
 
 class GatherStage(Stage):

@@ -118,6 +118,8 @@ class Frames(ItemNoun):
 
         An index that occurs several times is decoded once.
         """
+        if len(indices) == 1:  # no copy
+            return decode_jpeg(self.jpegs[int(indices[0])])[None]
         clip_THWC = np.empty((len(indices), self.height, self.width, 3), dtype=np.uint8)
         seen: dict[int, int] = {}
         for t, index in enumerate(int(i) for i in indices):

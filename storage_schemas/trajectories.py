@@ -1,15 +1,19 @@
 """A bank of synthetic patch trajectories (CtP), independent of any video.
 
 One HDF5 file, ``trajectories.h5``. *N* entries, *K* patches, *T* frames, in a square crop
-of ``size`` pixels. Boxes are integers, ``xyxy``, half-open.
+of ``size`` pixels. Boxes are integers, ``xyxy``, half-open. Each dataset is one contiguous
+span of the file, so a reader maps it: opening costs nothing, and the workers of a loader
+share the pages that they touch.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -20,6 +24,20 @@ from storage_schemas.noun import FolderNoun
 from storage_schemas.tables import check_version
 
 SHAPES = ("rectangle", "ellipse", "rhombus")
+H5_NAME = "trajectories.h5"
+
+
+@dataclass(frozen=True)
+class Patches:
+    """One entry of a bank: the patches of one clip. Arrays as in `Trajectories`."""
+
+    size: int
+    boxes_KT4: NDArray[np.int16]
+    visible_KT: NDArray[np.bool_]
+    opacity_KT: NDArray[np.float32]
+    source_frame_K: NDArray[np.int16]
+    shape_K: NDArray[np.uint8]
+    edge_K: NDArray[np.float32]
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +60,14 @@ class Trajectories(FolderNoun):
         Index into `SHAPES`.
     edge_NK : ndarray of shape (N, K), float32
         Start ``t`` of the soft edge in (0, 0.5); 0 for a hard edge.
+    folder : Path, optional
+        Where the arrays are mapped from. The values of mapped arrays are checked entry by
+        entry, when they are read, and pickling hands over the folder alone.
+
+    Raises
+    ------
+    SchemaError
+        If shapes do not agree or values are out of range.
     """
 
     name: ClassVar[str] = "trajectories"
@@ -54,8 +80,9 @@ class Trajectories(FolderNoun):
     source_frame_NK: NDArray[np.int16]
     shape_NK: NDArray[np.uint8]
     edge_NK: NDArray[np.float32]
+    folder: InitVar[Path | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, folder: Path | None) -> None:
         n, k, t, _ = self.boxes_NKT4.shape
         expected = {
             "boxes_NKT4": (n, k, t, 4),
@@ -68,20 +95,55 @@ class Trajectories(FolderNoun):
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise SchemaError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
-        x1, y1, x2, y2 = np.moveaxis(self.boxes_NKT4, -1, 0)
-        if n and not bool(
-            np.all((x1 >= 0) & (y1 >= 0) & (x1 < x2) & (y1 < y2))
-            and x2.max() <= self.size
-            and y2.max() <= self.size
+        object.__setattr__(self, "_folder", folder)
+        if folder is None:
+            self._check_values(slice(None))
+
+    def _check_values(self, entries: slice) -> None:
+        boxes = self.boxes_NKT4[entries]
+        if boxes.size and not bool(
+            boxes.min() >= 0
+            and boxes.max() <= self.size
+            and (boxes[..., :2] < boxes[..., 2:]).all()
         ):
             raise SchemaError(f"trajectory boxes must be non-empty and inside 0..{self.size}")
+        limits = {
+            "source_frame_NK": self.num_frames - 1,
+            "shape_NK": len(SHAPES) - 1,
+            "opacity_NKT": 1,
+        }
+        for name, limit in limits.items():
+            values = getattr(self, name)[entries]
+            if values.size and not 0 <= values.min() <= values.max() <= limit:
+                raise SchemaError(
+                    f"{name} has values in {values.min()}..{values.max()}, not in 0..{limit}"
+                )
 
     def __len__(self) -> int:
         return int(self.boxes_NKT4.shape[0])
 
+    def __getitem__(self, entry: int) -> Patches:
+        entry = range(len(self))[entry]
+        self._check_values(slice(entry, entry + 1))
+        return Patches(
+            size=self.size,
+            boxes_KT4=self.boxes_NKT4[entry],
+            visible_KT=self.visible_NKT[entry],
+            opacity_KT=self.opacity_NKT[entry],
+            source_frame_K=self.source_frame_NK[entry],
+            shape_K=self.shape_NK[entry],
+            edge_K=self.edge_NK[entry],
+        )
+
     def __repr__(self) -> str:
         n, k, t, _ = self.boxes_NKT4.shape
         return f"Trajectories(N={n}, K={k}, T={t}, size={self.size})"
+
+    def __reduce__(self) -> Any:
+        folder: Path | None = self.__dict__["_folder"]
+        if folder is not None:
+            return type(self).open, (folder,)
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def num_frames(self) -> int:
@@ -90,23 +152,63 @@ class Trajectories(FolderNoun):
 
     def write(self, folder: Path) -> None:
         """Write ``trajectories.h5`` into `folder`."""
-        path = folder / "trajectories.h5"
-        with h5py.File(path, "w") as file:
-            file.attrs["tubelet.noun"] = self.name
-            file.attrs["tubelet.version"] = self.version
-            file.attrs["size_pixels"] = self.size
-            for field in fields(self):
-                if field.name != "size":
-                    file[field.name] = getattr(self, field.name)
-        with path.open("rb") as written:
+        self.write_blocks(folder, [self], count=len(self))
+
+    @classmethod
+    def write_blocks(cls, folder: Path, blocks: Iterable[Self], *, count: int) -> None:
+        """Write a bank that need not fit into memory.
+
+        Parameters
+        ----------
+        folder : Path
+        blocks : iterable of Trajectories
+            At least one; read one at a time. What is beyond `count` entries is left out.
+        count : int
+            Entries of the bank.
+        """
+        temporary = folder / f"{H5_NAME}.tmp"
+        with h5py.File(temporary, "w") as file:
+            file.attrs["tubelet.noun"] = cls.name
+            file.attrs["tubelet.version"] = cls.version
+            start = 0
+            for block in blocks:
+                file.attrs["size_pixels"] = block.size
+                for name in _ARRAYS:
+                    values = getattr(block, name)[: count - start]
+                    if name not in file:
+                        file.create_dataset(name, (count, *values.shape[1:]), values.dtype)
+                    file[name][start : start + len(values)] = values
+                start += len(block)
+            if start < count:
+                raise SchemaError(f"a bank of {count} trajectories was given {start}")
+        with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        # A new file: writing into the old one would pull it away under whoever has it mapped.
+        os.replace(temporary, folder / H5_NAME)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        path = folder / "trajectories.h5"
-        with h5py.File(path, "r") as file:
+        path = folder / H5_NAME
+        # An artifact never changes, and some network file systems cannot lock.
+        with h5py.File(path, "r", locking=False) as file, path.open("rb") as mapped:
             check_version(
                 cls.name, int(file.attrs["tubelet.version"]), cls.version, where=str(path)
             )
-            arrays = {f.name: file[f.name][:] for f in fields(cls) if f.name != "size"}
-            return cls(size=int(file.attrs["size_pixels"]), **arrays)
+            mapping = mmap.mmap(mapped.fileno(), 0, access=mmap.ACCESS_READ)
+            return cls(
+                size=int(file.attrs["size_pixels"]),
+                **{name: _map(file[name], mapping) for name in _ARRAYS},
+                folder=folder.absolute(),
+            )
+
+
+_ARRAYS = tuple(field.name for field in fields(Trajectories) if field.name != "size")
+
+
+def _map(dataset: h5py.Dataset, mapping: mmap.mmap) -> NDArray[Any]:
+    """A contiguous dataset as a read-only array on the mapped file."""
+    offset = dataset.id.get_offset()
+    if offset is None:  # empty, or written in chunks by another program
+        return np.asarray(dataset[:])
+    flat = np.frombuffer(mapping, dataset.dtype, count=dataset.size, offset=offset)
+    return flat.reshape(dataset.shape)

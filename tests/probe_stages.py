@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.stage import Context, GatherStage, VideoStage
 from storage_schemas.boxes import Boxes
-from storage_schemas.errors import BadVideo
+from storage_schemas.errors import BadVideo, ParameterError
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Items
 from storage_schemas.videos import VideoFile
@@ -37,6 +37,8 @@ class Probe(VideoStage, name="probe", version=1):
         name = Path(videos.video_id).name
         if name.startswith("bad"):
             raise BadVideo("made to fail", frames_got=1, frames_expected=2)
+        if name.startswith("misset"):
+            raise ParameterError("a parameter that fits no video")
         if name.startswith("bug"):
             raise ZeroDivisionError("made to fail")
         if name.startswith("crash"):

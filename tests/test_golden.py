@@ -212,9 +212,10 @@ def test_every_deterministic_stage_has_an_entry() -> None:
 
 def test_complaints_name_the_remedy() -> None:
     stage = Slic()
-    assert complaint(stage, "a", {"version": "1", "digest": "a"}) is None
-    assert complaint(stage, "new", {"version": "1", "digest": "old"}) == (
-        "the output of stage 'slic' changed under version 1: bump the version of Slic, or "
+    now = version_of(stage)
+    assert complaint(stage, "a", {"version": now, "digest": "a"}) is None
+    assert complaint(stage, "new", {"version": now, "digest": "old"}) == (
+        f"the output of stage 'slic' changed under version {now}: bump the version of Slic, or "
         "undo the change; new digest new"
     )
     for digest_ in ("old", "new"):

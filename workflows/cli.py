@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import stages
@@ -26,7 +27,7 @@ from pipeline.run import Result, run_plan
 from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.supervise import Options
-from storage_schemas.errors import StoreError, TubeletError
+from storage_schemas.errors import ParameterError, StoreError, TubeletError
 from workflows import display, recipes, server
 from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
 
@@ -159,9 +160,29 @@ def _hash_progress() -> Callable[[Path, int], None]:
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(metavar="KEY|STAGE")], store: StoreDir = DEFAULT_STORE
+    what: Annotated[str, typer.Argument(metavar="KEY|STAGE")],
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Write a contact sheet of what was found (JPEG).")
+    ] = False,
+    video: Annotated[
+        str | None,
+        typer.Option(metavar="VIDEO_ID", help="Write this video with what was found (MP4)."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE|FOLDER", help="Where to write; default: here.")
+    ] = None,
+    store: StoreDir = DEFAULT_STORE,
 ) -> None:
-    """Describe an artifact, or list those of a stage."""
+    """Describe an artifact, list those of a stage, or write pictures of one.
+
+    Of a stage's artifacts the newest is pictured. With both --sheet and --video the sheet
+    is of that video. Frames that a stage did not look at show the marks of the last one.
+    """
+    if sheet or video is not None:
+        _write_pictures(Store(store), what, sheet=sheet, video_id=video, to=to)
+        return
+    if to is not None:
+        raise ParameterError("--to says where a picture goes; add --sheet or --video VIDEO_ID")
     opened = Store(store)
     keys = list(opened.keys(what))
     if keys:
@@ -188,6 +209,30 @@ def show(
     console.print(table)
     if manifest.quarantined:
         display.print_quarantine(console, manifest.quarantined)
+
+
+def _write_pictures(
+    store: Store, what: str, *, sheet: bool, video_id: str | None, to: Path | None
+) -> None:
+    from workflows import show as pictures
+
+    if sheet and video_id is not None and to is not None and not to.is_dir():
+        raise ParameterError(f"--sheet and --video write two files; {to} must be a folder for --to")
+    stages_by_name = {stage.name: stage for stage in find_stages()}
+    manifest = pictures.find_artifact(store, what, video_id=video_id)
+    part = f" part {manifest.part}" if manifest.part else ""
+    console.print(f"{manifest.key}{part}", highlight=False)
+    if sheet:
+        path = pictures.choose_path(manifest, ".jpg", video_id=video_id, to=to)
+        note = pictures.write_sheet(store, manifest, stages_by_name, path, video_id=video_id)
+        console.print(f"sheet: {path}", soft_wrap=True, highlight=False, markup=False)
+        if note:
+            console.print(note, highlight=False)
+    if video_id is not None:
+        path = pictures.choose_path(manifest, ".mp4", video_id=video_id, to=to)
+        with console.status(escape(f"writing {path}")):
+            pictures.write_video(store, manifest, stages_by_name, path, video_id=video_id)
+        console.print(f"video: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.pictures import caption, strip
 from pipeline.stage import VideoStage
 from stages.decode.accounting import FrameAccount, is_hidden, ts_packet_bytes
 from storage_schemas.errors import BadVideo
@@ -95,13 +94,6 @@ class Decode(VideoStage, name="decode", version=1):
             frames_got=got,
             frames_expected=expected,
         )
-
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames over time."""
-        assert isinstance(output, Frames)
-        chosen = np.linspace(0, len(output) - 1, 4).astype(int)
-        text = f"{output.video_id}  {len(output)} frames  {output.width}x{output.height}"
-        return caption(strip(list(output.decode(chosen))), text)
 
 
 @dataclass

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from pipeline.pictures import caption, draw_boxes, strip
-from pipeline.stage import VideoStage
-from stages.detect.detector import Detections, Detector
+from pipeline.stage import Context, VideoStage
+from stages.detect.detector import Detections, Detector, LookUp
+from stages.detect.tiles import Tiles
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
 _CHUNK = 16  # frames decoded at a time, so that memory does not grow with the video
-_PREVIEW_HEIGHT = 160
 
 
-class Detect(VideoStage, name="detect", version=1):
+class Detect(VideoStage, name="detect", version=2):
     """Boxes with scores and class names.
 
     Parameters
     ----------
     detector : Detector
-        ``nanodet``, ``precomputed``, ``detectron2_zoo``, or the path of a module of yours;
-        its parameters are set as ``detect.detector.NAME``.
+        ``nanodet``, ``hog``, ``onnx``, ``detectron2_zoo``, ``precomputed``, or the path of a
+        module of yours; its parameters are set as ``detect.detector.NAME``.
     score_threshold : float
         Least score of a box.
     nms_iou : float
@@ -37,6 +37,9 @@ class Detect(VideoStage, name="detect", version=1):
         Look at every n-th stored frame.
     classes : tuple of str or None
         Names to keep; None keeps all.
+    tiles : Tiles
+        ``detect.tiles.rows=2`` and ``detect.tiles.columns=2`` look at quarters of a frame as
+        well, for small objects in large frames; the time grows with their number.
     """
 
     detector: Annotated[SerializeAsAny[Detector], BeforeValidator(Detector.choose)] = Field(
@@ -47,6 +50,7 @@ class Detect(VideoStage, name="detect", version=1):
     max_boxes: int = Field(50, ge=1)
     frame_stride: int = Field(4, ge=1)
     classes: tuple[str, ...] | None = None
+    tiles: Tiles = Tiles()
 
     @model_validator(mode="after")
     def _check_classes(self) -> Detect:
@@ -58,65 +62,58 @@ class Detect(VideoStage, name="detect", version=1):
                 raise ValueError(f"{self.detector.name} knows no class {name!r}{hint}")
         return self
 
-    def process(self, *, frames: Frames) -> Boxes:
-        """Detections of one video."""
+    @model_validator(mode="after")
+    def _check_tiles(self) -> Detect:
+        if isinstance(self.detector, LookUp) and self.tiles.rows * self.tiles.columns > 1:
+            raise ValueError(
+                f"{self.detector.name} reads no pixels, so tiles of {self.tiles.rows} x "
+                f"{self.tiles.columns} have no meaning; leave tiles at 1 x 1"
+            )
+        return self
+
+    def process(self, *, frames: Frames, ctx: Context | None = None) -> Boxes:
+        """Detections of one video; without `ctx` on one thread, on a GPU where there is one."""
         indices = list(range(0, len(frames), self.frame_stride))
-        found: list[Detections] = []
-        for start in range(0, len(indices), _CHUNK):
-            chunk = indices[start : start + _CHUNK]
-            found += self.detector.detect(
-                frames.decode(chunk), video_id=frames.video_id, frame_indices=chunk
-            )
-        kept = [
-            select(
-                detections,
-                height=frames.height,
-                width=frames.width,
-                score_threshold=self.score_threshold,
-                nms_iou=self.nms_iou,
-                max_boxes=self.max_boxes,
-                classes=self.classes,
-            )
-            for detections in found
-        ]
+        if isinstance(self.detector, LookUp):
+            found = self.detector.look_up(frames, indices)
+        else:
+            found = []
+            for start in range(0, len(indices), _CHUNK):
+                images_NHWC = frames.decode(indices[start : start + _CHUNK])
+                found += self.tiles.detect(images_NHWC, partial(self._detect, ctx=ctx))
+        kept = [self._select(one, frames.height, frames.width) for one in found]
         counts = [len(one.scores) for one in kept]
-        empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), [])
+        boxes = Detections.join(kept)
         return Boxes(
             video_id=frames.video_id,
             num_frames=len(frames),
             height=frames.height,
             width=frames.width,
             frame=np.repeat(np.asarray(indices, np.int32), counts),
-            xyxy=np.concatenate([empty.xyxy, *(one.xyxy for one in kept)]),
-            score=np.concatenate([empty.scores, *(one.scores for one in kept)]),
-            label=[label for one in kept for label in one.labels],
+            xyxy=boxes.xyxy,
+            score=boxes.scores,
+            label=boxes.labels,
         )
 
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four of the looked-at frames with boxes and classes."""
-        assert isinstance(output, Boxes)
-        looked_at = np.arange(0, output.num_frames, self.frame_stride)
-        chosen = looked_at[np.linspace(0, len(looked_at) - 1, 4).astype(int)]
-        labels = list(output.label or ())  # without any box the columns are unset
-        scores = output.score if output.score is not None else np.zeros(0, np.float32)
-        colours = {name: i for i, name in enumerate(dict.fromkeys(labels))}
-        scale = np.float32(_PREVIEW_HEIGHT / output.height)
-        pictures = []
-        for t, image in zip(chosen, inputs["frames"].decode(chosen), strict=True):
-            rows = output.in_frame(int(t))
-            pictures.append(
-                draw_boxes(
-                    strip([image], height=_PREVIEW_HEIGHT),  # scaled first: text stays legible
-                    output.xyxy[rows] * scale,
-                    ids=[colours[name] for name in labels[rows]],
-                    labels=[
-                        f"{name} {score:.2f}"
-                        for name, score in zip(labels[rows], scores[rows], strict=True)
-                    ],
-                )
-            )
-        text = f"{output.video_id}  {len(output)} detections in {len(looked_at)} frames"
-        return caption(strip(pictures, height=_PREVIEW_HEIGHT), text)
+    def _detect(self, images_NHWC: NDArray[np.uint8], *, ctx: Context | None) -> list[Detections]:
+        """What is kept of the detections of each image, a frame or a tile."""
+        found = self.detector.detect(
+            images_NHWC,
+            threads=ctx.threads if ctx else 1,
+            device=ctx.device if ctx else "auto",
+        )
+        return [self._select(one, *images_NHWC.shape[1:3]) for one in found]
+
+    def _select(self, found: Detections, height: int, width: int) -> Detections:
+        return select(
+            found,
+            height=height,
+            width=width,
+            score_threshold=self.score_threshold,
+            nms_iou=self.nms_iou,
+            max_boxes=self.max_boxes,
+            classes=self.classes,
+        )
 
 
 def select(
@@ -146,22 +143,25 @@ def select(
     order = np.flatnonzero(keep)
     order = order[np.argsort(-detections.scores[order], kind="stable")]
     xyxy, scores, labels = xyxy[order], detections.scores[order], labels[order]
-    chosen = suppress(xyxy, labels, iou_threshold=nms_iou)[:max_boxes]
+    chosen = suppress(xyxy, labels, iou_threshold=nms_iou, limit=max_boxes)
     return Detections(xyxy[chosen], scores[chosen], list(labels[chosen]))
 
 
 def suppress(
-    xyxy: NDArray[np.float32], labels: NDArray[Any], *, iou_threshold: float
+    xyxy: NDArray[np.float32], labels: NDArray[Any], *, iou_threshold: float, limit: int
 ) -> NDArray[np.int64]:
-    """Rows that survive class-wise greedy NMS; boxes come sorted by falling score."""
-    area = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
-    low = np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
-    high = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(-1)
-    iou = overlap / (area[:, None] + area[None] - overlap)
-    rivals = (iou > iou_threshold) & (labels[:, None] == labels[None])
-    alive = np.ones(len(xyxy), bool)
-    for i in range(len(xyxy)):
-        if alive[i]:
-            alive[i + 1 :] &= ~rivals[i, i + 1 :]
-    return np.flatnonzero(alive)
+    """First `limit` rows that survive class-wise greedy NMS; boxes come best first."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(labels))}
+    class_N = np.array([names[name] for name in labels], np.int64)
+    area_N = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
+    left = np.arange(len(xyxy))
+    chosen: list[int] = []
+    while len(left) and len(chosen) < limit:
+        best, left = left[0], left[1:]
+        chosen.append(int(best))
+        low = np.maximum(xyxy[best, :2], xyxy[left, :2])
+        high = np.minimum(xyxy[best, 2:], xyxy[left, 2:])
+        overlap = np.clip(high - low, 0, None).prod(axis=1)
+        iou = overlap / (area_N[best] + area_N[left] - overlap)
+        left = left[~((iou > iou_threshold) & (class_N[left] == class_N[best]))]
+    return np.array(chosen, np.int64)

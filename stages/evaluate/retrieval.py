@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pictures import caption, palette, stack, strip
+from pipeline.ink import palette
+from pipeline.pictures import caption, stack, strip
 from pipeline.stage import GatherStage
 from stages.evaluate.split import split_rows
 from storage_schemas.features import Features
@@ -18,7 +19,7 @@ from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 
 PROTOCOLS = {"A": "retrieval A (CtP)", "B": "retrieval B (RSPNet)"}
-_GOOD, _BAD = (0, 150, 60), (210, 50, 40)
+_GOOD, _BAD = palette(5), palette(0)  # blue and red: everybody can tell them apart
 
 
 class Retrieval(GatherStage, name="retrieval", version=1):
@@ -61,7 +62,9 @@ class Retrieval(GatherStage, name="retrieval", version=1):
                     colour = _GOOD if right else _BAD
                     frames.append(_framed(shards, features, splits.train_rows[i], colour))
                 lines.append(strip(frames, height=72))
-            blocks.append(caption(stack(lines), f"{encoder}: query, then 5 nearest"))
+            blocks.append(
+                caption(stack(lines), f"{encoder}: query, 5 nearest; blue is right, red wrong")
+            )
         return stack(blocks)
 
 

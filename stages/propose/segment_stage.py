@@ -1,67 +1,113 @@
-"""What every segmentation stage repeats: strided frames in, boxes of regions out."""
+"""What proposal stages repeat: strided frames in, boxes out, and the picture of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.pictures import caption, draw_boxes, draw_mask, strip
+from pipeline.marks import Mark
+from pipeline.stage import VideoStage
+from stages.propose.regions import RegionBoxes, keep_largest, segment_boxes
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
-RegionBoxes = tuple[NDArray[np.int32], NDArray[np.float32]]
 
-FrameStride = Field(8, ge=1)
-MinSide = Field(0.05, ge=0, le=1)
-MaxSide = Field(0.7, ge=0, le=1)
+class ProposalStage(VideoStage, kind=True):
+    """A stage that proposes boxes in every ``frame_stride``-th stored frame.
+
+    Define ``propose(self, frames, t)``.
+    """
+
+    frame_stride: int = Field(8, ge=1)
+
+    def propose(self, frames: Frames, t: int) -> RegionBoxes:
+        """Region numbers (N,) and boxes (N, 4) of stored frame `t`, in its pixels."""
+        raise NotImplementedError
+
+    def process(self, *, frames: Frames) -> Boxes:
+        """Proposals of every ``frame_stride``-th frame."""
+        chosen = np.arange(0, len(frames), self.frame_stride, dtype=np.int32)
+        found = [self.propose(frames, int(t)) for t in chosen]
+        return Boxes(
+            video_id=frames.video_id,
+            num_frames=len(frames),
+            height=frames.height,
+            width=frames.width,
+            frame=np.repeat(chosen, [len(regions) for regions, _ in found]),
+            xyxy=np.concatenate([xyxy for _, xyxy in found]),
+            region=np.concatenate([regions for regions, _ in found]),
+        )
 
 
-def propose(frames: Frames, per_frame: dict[int, RegionBoxes]) -> Boxes:
-    """Boxes of one video from the regions of some of its frames."""
-    counts = [len(regions) for regions, _ in per_frame.values()]
-    empty = np.zeros((0, 4), np.float32)
-    return Boxes(
-        video_id=frames.video_id,
-        num_frames=len(frames),
-        height=frames.height,
-        width=frames.width,
-        frame=np.repeat(np.asarray(list(per_frame), np.int32), counts),
-        xyxy=np.concatenate([empty, *(boxes for _, boxes in per_frame.values())]),
-        region=np.concatenate(
-            [np.zeros(0, np.int32), *(regions for regions, _ in per_frame.values())]
-        ),
-    )
+class SegmentStage(ProposalStage, kind=True):
+    """A stage whose proposals are the boxes of segments.
+
+    Define ``segment(self, frame_HWC, shrink)``.
+
+    Parameters
+    ----------
+    backend : {"skimage", "opencv"}
+        Library that segments; their segments differ a little.
+    short_side : int, optional
+        Frames are shrunk to this short side, in pixels, before they are segmented; None
+        segments stored frames. Other lengths and areas are in pixels of the stored frame.
+    frame_stride : int
+        Look at every n-th stored frame.
+    min_side, max_side : float
+        Bounds of a box's sides as fractions of the frame's.
+    max_boxes : int, optional
+        Keep the largest boxes of a frame only.
+    """
+
+    backend: Literal["skimage", "opencv"] = "skimage"
+    short_side: int | None = Field(120, ge=8)
+    min_side: float = Field(0.05, ge=0, le=1)
+    max_side: float = Field(0.7, ge=0, le=1)
+    max_boxes: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_order(self.min_side, self.max_side, "min_side and max_side")
+        return self
+
+    def segment(self, frame_HWC: NDArray[np.uint8], shrink: float) -> Sequence[NDArray[np.integer]]:
+        """Label maps (h, w) of one RGB frame (h, w, 3), uint8, `shrink` times its stored size."""
+        raise NotImplementedError
+
+    def label_maps(self, frame_HWC: NDArray[np.uint8]) -> Sequence[NDArray[np.integer]]:
+        """Label maps of one stored RGB frame (H, W, 3), uint8, shrunk to ``short_side``."""
+        import cv2
+
+        height, width = frame_HWC.shape[:2]
+        shrink = min(1.0, (self.short_side or height) / min(height, width))
+        if shrink < 1:
+            size = (round(width * shrink), round(height * shrink))
+            frame_HWC = np.asarray(cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA))
+        return self.segment(frame_HWC, shrink)
+
+    def propose(self, frames: Frames, t: int) -> RegionBoxes:
+        """Boxes of one frame's segments; of M label maps, region ``i * M + m`` is i of map m."""
+        maps = self.label_maps(frames.decode([t])[0])
+        found = [
+            segment_boxes(labels, min_side=self.min_side, max_side=self.max_side) for labels in maps
+        ]
+        regions = [numbers * len(maps) + m for m, (numbers, _) in enumerate(found)]
+        size = np.array([frames.width, frames.height] * 2, np.float32)
+        grain = size / np.array(maps[0].shape[::-1] * 2, np.float32)
+        xyxy = np.concatenate([boxes for _, boxes in found]) * grain
+        return keep_largest((np.concatenate(regions), np.minimum(xyxy, size)), self.max_boxes)
+
+    def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
+        """Borders of the segments of the first label map below the boxes."""
+        regions_HW = self.label_maps(frames.decode([frame])[0])[0]
+        return [Mark(regions_HW=regions_HW), *super().marks(frame, output, frames)]
 
 
 def check_order(low: float, high: float, names: str) -> None:
     """Refuse bounds that nothing can lie between."""
     if low > high:
         raise ValueError(f"{names} are {low} and {high}: the first must not exceed the second")
-
-
-def draw(
-    output: Boxes,
-    frames: Frames,
-    *,
-    segment: Callable[[NDArray[np.uint8]], NDArray[np.integer]] | None = None,
-) -> NDArray[np.uint8]:
-    """Four frames that have proposals, with them and the borders of their segments."""
-    present = np.unique(output.frame)
-    chosen = present[np.linspace(0, len(present) - 1, 4).astype(int)] if len(present) else [0]
-    pictures = []
-    for t, image in zip(chosen, frames.decode(chosen), strict=True):
-        if segment is not None:
-            image = draw_mask(image, borders(segment(image)), colour=(255, 255, 0), alpha=0.6)
-        pictures.append(draw_boxes(image, output.xyxy[output.in_frame(int(t))]))
-    return caption(strip(pictures), f"{output.video_id}  {len(output)} proposals")
-
-
-def borders(labels_HW: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour belongs to another segment."""
-    out = np.zeros(labels_HW.shape, np.bool_)
-    out[:, :-1] |= labels_HW[:, 1:] != labels_HW[:, :-1]
-    out[:-1] |= labels_HW[1:] != labels_HW[:-1]
-    return out

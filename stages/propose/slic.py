@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline.stage import VideoStage
-from stages.propose.regions import segment_boxes
-from stages.propose.segment_stage import (
-    FrameStride,
-    MaxSide,
-    MinSide,
-    RegionBoxes,
-    check_order,
-    draw,
-    propose,
-)
-from storage_schemas.boxes import Boxes
-from storage_schemas.frames import Frames
+from stages.propose.segment_stage import SegmentStage
 
 
-class Slic(VideoStage, name="slic", version=1):
+class Slic(SegmentStage, name="slic", version=2):
     """ConST-CL's SLIC proposals (constcl.md section 2.3).
+
+    The parameters of every segmentation stage, and
 
     Parameters
     ----------
@@ -33,65 +21,68 @@ class Slic(VideoStage, name="slic", version=1):
     compactness : float
         Weight of nearness against likeness of colour.
     sigma : float
-        Blur before segmentation, pixels.
-    frame_stride : int
-        Look at every n-th stored frame.
-    min_side, max_side : float
-        Bounds of a box's sides as fractions of the frame's.
+        Blur before segmentation, pixels of the stored frame.
+    min_area : float
+        Pieces of less than this share of a superpixel's mean area join a neighbour. At
+        scikit-image's own 0.5 an object of half a superpixel is never found.
+    short_side : int, optional
+        60 is enough for 16 superpixels; 64 want 120.
+
+    References
+    ----------
+    Achanta et al., *SLIC superpixels*, TPAMI 2012.
     """
 
     num_segments: int = Field(16, ge=2)
     compactness: float = Field(10.0, gt=0)
-    sigma: float = Field(1.0, ge=0)
-    frame_stride: int = FrameStride
-    min_side: float = MinSide
-    max_side: float = MaxSide
+    sigma: float = Field(3.0, ge=0)
+    min_area: float = Field(0.25, gt=0, le=0.5)
+    short_side: int | None = Field(60, ge=8)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_order(self.min_side, self.max_side, "min_side and max_side")
-        return self
-
-    def process(self, *, frames: Frames) -> Boxes:
-        """Proposals of every ``frame_stride``-th frame."""
-        return propose(
-            frames,
-            {
-                t: superpixel_boxes(frames.decode([t])[0], self)
-                for t in range(0, len(frames), self.frame_stride)
-            },
-        )
-
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with their superpixels and proposals."""
-        return draw(output, inputs["frames"], segment=lambda frame: superpixels(frame, self))
+    def segment(self, frame_HWC: NDArray[np.uint8], shrink: float) -> list[NDArray[np.integer]]:
+        """One label map (h, w)."""
+        run = _opencv if self.backend == "opencv" else _skimage
+        return [run(lab_colours(frame_HWC, sigma=self.sigma * shrink), self)]
 
 
-def superpixels(frame_HWC: NDArray[np.uint8], parameters: Slic) -> NDArray[np.integer]:
-    """Label map (H, W) of one RGB frame (H, W, 3), uint8.
+def lab_colours(frame_HWC: NDArray[np.uint8], *, sigma: float) -> NDArray[np.float32]:
+    """Blurred CIE Lab (H, W, 3), float32, of an RGB frame of which the contrast is made full.
 
-    References
-    ----------
-    Achanta et al., *SLIC superpixels*, TPAMI 2012; the algorithm is scikit-image's.
+    What scikit-image's ``slic`` makes of an image, ten times as fast.
     """
+    import cv2
+
+    full = cv2.normalize(np.float32(frame_HWC), None, 0, 1, cv2.NORM_MINMAX)
+    lab = cv2.cvtColor(full, cv2.COLOR_RGB2LAB)
+    if sigma > 0:
+        lab = cv2.GaussianBlur(lab, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(lab, np.float32)
+
+
+def _skimage(lab_HWC: NDArray[np.float32], stage: Slic) -> NDArray[np.integer]:
     from skimage.segmentation import slic
 
-    return np.asarray(
-        slic(
-            frame_HWC,
-            n_segments=parameters.num_segments,
-            compactness=parameters.compactness,
-            sigma=parameters.sigma,
-            start_label=0,
-            channel_axis=-1,
-        )
+    labels_HW: NDArray[np.integer] = slic(
+        lab_HWC,
+        n_segments=stage.num_segments,
+        # It scales what it is given to 0..1; the weight of colours stays what it was.
+        compactness=stage.compactness / max(float(np.ptp(lab_HWC)), 1e-6),
+        min_size_factor=stage.min_area,
+        convert2lab=False,
+        start_label=0,
+        channel_axis=-1,
     )
+    return labels_HW
 
 
-def superpixel_boxes(frame_HWC: NDArray[np.uint8], parameters: Slic) -> RegionBoxes:
-    """Boxes of the superpixels of one RGB frame (H, W, 3), uint8."""
-    return segment_boxes(
-        superpixels(frame_HWC, parameters),
-        min_side=parameters.min_side,
-        max_side=parameters.max_side,
-    )
+def _opencv(lab_HWC: NDArray[np.float32], stage: Slic) -> NDArray[np.integer]:
+    import cv2
+
+    height, width = lab_HWC.shape[:2]
+    side = round((height * width / stage.num_segments) ** 0.5)
+    # It divides by zero where the first row of its grid would lie outside the image.
+    side = max(1, min(side, 2 * min(height, width) - 1))
+    found = cv2.ximgproc.createSuperpixelSLIC(lab_HWC, cv2.ximgproc.SLIC, side, stage.compactness)
+    found.iterate(10)
+    found.enforceLabelConnectivity(max(1, round(100 * stage.min_area)))
+    return np.asarray(found.getLabels())

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.pictures import caption, strip
 from pipeline.stage import VideoStage
 from storage_schemas.frames import Frames
 from storage_schemas.jpeg import encode_jpeg
@@ -47,12 +43,6 @@ class MakeShard(VideoStage, name="shard", version=1):
     ) -> dict[str, int]:
         """Write the part with the chosen back-end."""
         return Shard.write_part(folder, items, backend=self.backend)
-
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames over time."""
-        chosen = np.linspace(0, len(output) - 1, 4).astype(int)
-        text = f"{output.video_id}  {len(output)} frames  {self.backend}"
-        return caption(strip(list(output.decode(chosen))), text)
 
 
 def shrink(frames: Frames, *, short_side: int, quality: int) -> Shard:

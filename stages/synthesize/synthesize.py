@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline.pictures import draw_boxes, grid
+from pipeline.marks import draw_marks, patch_marks
+from pipeline.pictures import grid
 from pipeline.stage import Context, GatherStage
 from stages.synthesize.keyframes import Interpolation
 from stages.synthesize.trajectories import REFERENCE_SIZE, Law, sample_bank
 from storage_schemas.trajectories import Trajectories
 
 BLOCK = 1024  # clips drawn at once, from one seed
-_TILE, _GREY = 160, 215  # side and paper of a picture in the preview
+_TILE, _GREY = 224, 240  # side and paper of a picture in the preview
 
 
 class Synthesize(GatherStage, name="synthesize", version=2):
@@ -44,6 +44,13 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     visible_probability : float
         Of a patch in a frame that does not force it (``label_prob`` of the reference).
     seed : int
+
+    Notes
+    -----
+    Departures from the reference code: it draws new trajectories for every sample, here
+    `num_trajectories` are drawn once and samples choose among them; its constants are for
+    112 pixels and 16 frames, here the crop may have any size and the clip any length; a box
+    is at least one pixel wide, which matters below 112 pixels only.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -73,8 +80,24 @@ class Synthesize(GatherStage, name="synthesize", version=2):
         return self
 
     def run(self, *, ctx: Context) -> Trajectories:
-        """Draw the bank; clip *i* does not depend on how many there are."""
-        law = Law(
+        """Draw the bank; clip *i* does not depend on how many there are.
+
+        Blocks go to the file as they are drawn, so memory does not grow with the bank.
+        """
+        Trajectories.write_blocks(ctx.work, self._blocks(ctx), count=self.num_trajectories)
+        return Trajectories.open(ctx.work)
+
+    def _blocks(self, ctx: Context) -> Iterator[Trajectories]:
+        law = self.law()
+        for start in range(0, self.num_trajectories, BLOCK):
+            # Always a whole block; the writer leaves out what is too much.
+            yield sample_bank(np.random.default_rng([self.seed, start // BLOCK]), law, BLOCK)
+            done = min(start + BLOCK, self.num_trajectories)
+            ctx.progress(done / self.num_trajectories, f"{done} of {self.num_trajectories}")
+
+    def law(self) -> Law:
+        """Constants of the motion, scaled to the crop."""
+        return Law(
             num_patches=self.num_patches,
             num_frames=self.num_frames,
             size=self.size,
@@ -84,32 +107,17 @@ class Synthesize(GatherStage, name="synthesize", version=2):
             size_velocity=self.size_velocity,
             visible_probability=self.visible_probability,
         )
-        blocks = []
-        for start in range(0, self.num_trajectories, BLOCK):
-            rng = np.random.default_rng([self.seed, start // BLOCK])
-            blocks.append(sample_bank(rng, law, BLOCK))  # always whole, cut below
-            done = min(start + BLOCK, self.num_trajectories)
-            ctx.progress(done / self.num_trajectories, f"{done} of {self.num_trajectories}")
-        arrays = {
-            field.name: np.concatenate([getattr(block, field.name) for block in blocks])
-            for field in fields(Trajectories)
-            if field.name != "size"
-        }
-        cut = {name: values[: self.num_trajectories] for name, values in arrays.items()}
-        return Trajectories(size=self.size, **cut)
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Boxes of eight clips over time, the last frame strongest."""
+        """Eight clips: the ways of the patches, their last boxes, and pale their first."""
         assert isinstance(output, Trajectories)
-        boxes_NTK4 = output.boxes_NKT4.swapaxes(1, 2) * np.float32(_TILE / output.size)
-        ids = list(range(boxes_NTK4.shape[2]))
+        paper = np.full((output.size, output.size, 3), _GREY, np.uint8)
         tiles = []
-        for boxes_TK4 in boxes_NTK4[:8]:
-            tile = np.full((_TILE, _TILE, 3), _GREY, np.uint8)
-            for strength, boxes_K4 in zip(
-                np.linspace(0.15, 1, len(boxes_TK4)), boxes_TK4, strict=True
-            ):
-                drawn = draw_boxes(tile, boxes_K4, ids=ids)
-                tile = (tile * (1 - strength) + drawn * strength).astype(np.uint8)
-            tiles.append(tile)
+        for entry in range(min(8, len(output))):
+            first, last = (
+                draw_marks(paper, patch_marks(output, entry, t), scale=_TILE / output.size)
+                for t in (0, output.num_frames - 1)
+            )
+            pale = (0.7 * _GREY + 0.3 * first).astype(np.uint8)
+            tiles.append(np.where((last == _GREY).all(-1, keepdims=True), pale, last))
         return grid(tiles, columns=4)

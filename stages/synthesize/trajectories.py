@@ -50,10 +50,12 @@ class Law:
 
 @dataclass(frozen=True)
 class Motion:
-    """Exact paths, before clipping and rounding; (N, K, T, 2), x before y."""
+    """Exact paths, before clipping and rounding, x before y, and their key frames."""
 
     centres_NKT2: NDArray[np.float64]
     sides_NKT2: NDArray[np.float64]
+    centre_keys_NM: NDArray[np.int64]
+    side_keys_NM: NDArray[np.int64]
 
 
 def sample_bank(rng: np.random.Generator, law: Law, count: int) -> Trajectories:
@@ -80,22 +82,24 @@ def sample_motion(rng: np.random.Generator, law: Law, count: int) -> Motion:
     sides_NK2, centres_NK2 = sample_first_boxes(rng, law, count)
     low_NK2, high_NK2 = sides_NK2 / 2, law.size - sides_NK2 / 2
 
-    keys_NM = _key_frames(rng, law, count)
+    centre_keys_NM = _key_frames(rng, law, count)
     centres = [centres_NK2]
-    for reach_N11 in law.location_velocity * _gaps(keys_NM):
+    for reach_N11 in law.location_velocity * _gaps(centre_keys_NM):
         moved = centres[-1] + reach_N11 * rng.uniform(-1, 1, sides_NK2.shape)
         centres.append(np.clip(moved, low_NK2, high_NK2))
-    places_NT = sample_places(rng, keys_NM, interpolation=law.interpolation)
+    places_NT = sample_places(rng, centre_keys_NM, interpolation=law.interpolation)
     centres_NTK2 = interpolate(np.stack(centres, axis=1), places_NT)
 
-    keys_NM = _key_frames(rng, law, count)  # sizes change at times of their own
+    side_keys_NM = _key_frames(rng, law, count)  # sizes change at times of their own
     sides = [sides_NK2]
-    for reach_N11 in law.size_velocity * _gaps(keys_NM):
+    for reach_N11 in law.size_velocity * _gaps(side_keys_NM):
         sides.append(sides[-1] * np.exp(reach_N11 * rng.uniform(-1, 1, sides_NK2.shape)))
-    places_NT = sample_places(rng, keys_NM, interpolation=law.interpolation)
+    places_NT = sample_places(rng, side_keys_NM, interpolation=law.interpolation)
     sides_NTK2 = interpolate(np.stack(sides, axis=1), places_NT)
 
-    return Motion(centres_NTK2.swapaxes(1, 2), sides_NTK2.swapaxes(1, 2))
+    return Motion(
+        centres_NTK2.swapaxes(1, 2), sides_NTK2.swapaxes(1, 2), centre_keys_NM, side_keys_NM
+    )
 
 
 def _key_frames(rng: np.random.Generator, law: Law, count: int) -> NDArray[np.int64]:

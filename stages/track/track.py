@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.pictures import caption, draw_boxes, draw_mask, palette, strip
 from pipeline.stage import VideoStage
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.frames import Frames
@@ -67,20 +66,6 @@ class Track(VideoStage, name="track", version=1):
     def process(self, *, frames: Frames) -> Boxes:
         """Tubes of one video, with a mask for each box."""
         return find_tubes(frames, self)
-
-    def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Four frames with boxes and masks in the colours of their tubes."""
-        assert isinstance(output, Boxes)
-        chosen = np.linspace(0, output.num_frames - 1, 6).astype(int)[1:-1]
-        pictures = []
-        for t, image in zip(chosen, inputs["frames"].decode(chosen), strict=True):
-            rows = output.in_frame(int(t))
-            tracks = [] if output.track is None else output.track[rows].tolist()
-            for row, track in zip(range(rows.start, rows.stop), tracks, strict=True):
-                image = draw_mask(image, output.mask(row), colour=palette(track), alpha=0.4)
-            pictures.append(draw_boxes(image, output.xyxy[rows], ids=tracks))
-        count = 0 if output.track is None else len(np.unique(output.track))
-        return caption(strip(pictures), f"{output.video_id}  {count} tubes")
 
 
 def find_tubes(frames: Frames, parameters: Track) -> Boxes:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.ink import palette
 from pipeline.pictures import (
+    bar_chart,
     caption,
     draw_boxes,
-    draw_mask,
     encode_under,
     grid,
-    palette,
+    line_plot,
     stack,
     strip,
 )
@@ -42,24 +43,24 @@ def test_a_grid_aligns_images_of_different_sizes() -> None:
     assert (out[10:15, :5] == 9).all()
 
 
-def test_drawing_leaves_its_input_alone() -> None:
-    frame = flat(40, 60)
-    boxed = draw_boxes(frame, np.array([[5, 6, 25, 30]], np.float32), ids=[3], labels=["a"])
-    tinted = draw_mask(frame, np.eye(40, 60, dtype=bool), colour=palette(0), alpha=0.5)
+def test_boxes_are_drawn_in_a_copy_with_their_numbers() -> None:
+    frame = flat(80, 60)
+    boxes = np.array([[5, 30, 25, 60]], np.float32)
+    plain, numbered = draw_boxes(frame, boxes), draw_boxes(frame, boxes, ids=[3])
     assert not frame.any()
-    assert tuple(boxed[6, 15]) == palette(3)
-    assert tuple(boxed[29, 15]) == palette(3)  # half-open: the last row is y2 - 1
-    assert not boxed[30, 20:24].any()
-    assert tuple(tinted[2, 2]) == tuple(v // 2 for v in palette(0))
-    assert not tinted[2, 3].any()
+    assert tuple(plain[30, 15]) == palette(0)
+    assert tuple(numbered[59, 15]) == palette(3)
+    assert not plain[:30].any()
+    assert (numbered[:30] == palette(3)).all(-1).sum() > 50  # the plate of the number
 
 
-def test_a_box_colour_is_its_identity() -> None:
-    boxes = np.array([[1, 1, 9, 9], [21, 1, 29, 9]], np.float32)
-    both = draw_boxes(flat(30, 40), boxes, ids=[5, 1])
-    alone = draw_boxes(flat(30, 40), boxes[1:], ids=[1])
-    np.testing.assert_array_equal(both[:, 20:], alone[:, 20:])
-    assert len({palette(i) for i in range(8)}) == 8
+def test_a_chart_shows_its_values() -> None:
+    bars = bar_chart({"top-1": {"pretrained": 0.5, "random": 0.25}}, title="probe")
+    lengths = [((bars == palette(i)).all(-1)[:, 260:]).sum(1).max() for i in range(2)]
+    assert lengths[0] / lengths[1] == pytest.approx(2, rel=0.03)
+    curve = line_plot({"loss": [4.0, 2.0, 1.0]}, title="loss")
+    rows = np.flatnonzero((curve == palette(0)).all(-1)[:, 60])
+    assert 28 <= rows.mean() <= 32  # the first value is the highest
 
 
 def test_a_caption_adds_a_line_above() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from probe_stages import Count, Grow, Probe
 
-from pipeline.stage import GatherStage, VideoStage
+from pipeline.stage import GatherStage, Stage, VideoStage
 from stages.pretrain.pretrain import Pretrain
 from stages.sources.folder import Folder
 from storage_schemas.boxes import Boxes
@@ -51,9 +51,41 @@ def gather_of_one() -> None:
         def run(self, *, frames: Frames) -> Labels: ...
 
 
+class Kind(VideoStage, kind=True):
+    """What several stages repeat."""
+
+    stride: int = 2
+
+    def process(self, *, frames: Frames) -> Boxes: ...
+
+
+def no_identity_of_a_kind() -> None:
+    class Bad(Kind):
+        pass
+
+
+def no_version() -> None:
+    class Bad(Kind, name="bad"):
+        pass
+
+
+def kind_with_a_name() -> None:
+    class Bad(VideoStage, name="bad", kind=True):
+        pass
+
+
+def stage_of_no_kind() -> None:
+    class Bad(Stage, name="bad", version=1):
+        pass
+
+
 @pytest.mark.parametrize(
     ("define", "message"),
     [
+        (no_identity_of_a_kind, r'needs an identity: class Bad\(Kind, name="...", version=1\)'),
+        (no_version, r"needs an identity"),
+        (kind_with_a_name, "is a kind and has no identity: leave out name and version"),
+        (stage_of_no_kind, "a stage is a VideoStage or GatherStage without kind=True"),
         (no_identity, r'needs an identity: class Bad\(VideoStage, name="...", version=1\)'),
         (no_process, r"must define process\(self, \*, ...\)"),
         (positional, r"make 'frames' keyword-only, put `\*` after self"),
@@ -67,6 +99,33 @@ def gather_of_one() -> None:
 def test_misdeclared_stage(define: Callable[[], None], message: str) -> None:
     with pytest.raises(StageDefinitionError, match=message):
         define()
+
+
+def test_a_kind_is_no_stage_and_its_stages_inherit() -> None:
+    class One(Kind, name="one", version=3):
+        pass
+
+    class Two(Kind, name="two", version=1):
+        stride: int = 5
+
+    assert not hasattr(Kind, "name")
+    assert not hasattr(Kind, "roles")
+    assert (One.name, One.version, One().stride) == ("one", 3, 2)
+    assert (Two.name, Two().stride) == ("two", 5)
+    assert set(One.roles) == {"frames"}
+    assert One.output is Boxes
+
+
+def test_a_kind_of_a_kind_is_a_kind() -> None:
+    class Finer(Kind, kind=True):
+        depth: int = 1
+
+    class Leaf(Finer, name="leaf", version=1):
+        pass
+
+    assert Leaf().model_dump() == {"stride": 2, "depth": 1}
+    with pytest.raises(StageDefinitionError, match=r"class Bad\(Finer, name"):
+        type("Bad", (Finer,), {"__module__": __name__})
 
 
 def test_roles_come_from_the_signature() -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.input_file import InputFile
 from stages.detect.detector import Detections, Detector
@@ -26,33 +26,46 @@ INSTALL = (
     "pip install torchvision 'setuptools<81' wheel && pip install --no-build-isolation "
     "'git+https://github.com/facebookresearch/detectron2.git'"
 )
-_BATCH = 4  # frames at a time
+_BATCH = 4  # images at a time
+_WORDS = ("zoo", "random")
 
 
-class Detectron2Zoo(Detector, version=2):
+def _file_or_word(value: Any) -> Any:
+    return value if value is None or value in _WORDS else InputFile.model_validate(value)
+
+
+Weights = Annotated[Literal["zoo", "random"] | InputFile | None, BeforeValidator(_file_or_word)]
+
+
+class Detectron2Zoo(Detector, version=3):
     """A detectron2 model.
 
     Parameters
     ----------
     config : str
-        Model-zoo config, such as ``COCO-Detection/retinanet_R_50_FPN_3x.yaml``.
+        Model-zoo config, such as ``Misc/cascade_mask_rcnn_R_50_FPN_3x``.
     config_file : InputFile or None
         A YAML file instead. Files that it includes by ``_BASE_`` are not in the key.
-    weights : InputFile or None
-        ``.pth`` or ``.pkl``; detectron2 unpickles the latter, so use it from people you
-        trust only. None downloads the model-zoo weights of `config`.
+    weights : InputFile or {"zoo", "random"}
+        A ``.pth`` or ``.pkl`` file; detectron2 unpickles the latter, so use it from people
+        you trust only. "zoo" downloads the checkpoint of `config`, "random" is for tests:
+        boxes anywhere, of any class, with scores near 1 / classes.
     score_floor : float
         Score below which the model itself drops boxes, before NMS.
+    short_side : int or None
+        Images are resized to this; None is what the config says, 800 in most.
 
     Notes
     -----
-    The model has an NMS of its own, by default at IoU 0.5.
+    The model has an NMS of its own, by default at IoU 0.5. Masks and keypoints are not
+    computed: boxes do not depend on them.
     """
 
-    config: str = "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
+    config: str = "COCO-Detection/faster_rcnn_R_50_FPN_1x"
     config_file: InputFile | None = None
-    weights: InputFile | None = None
+    weights: Weights = None
     score_floor: float = Field(0.05, ge=0, le=1)
+    short_side: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> Detectron2Zoo:
@@ -61,22 +74,31 @@ class Detectron2Zoo(Detector, version=2):
             raise MissingDependency(
                 f"detector 'detectron2_zoo' needs {' and '.join(missing)}; install with: {INSTALL}"
             )
-        if self.config_file is not None and self.weights is None:
+        if self.weights is None:
             raise ValueError(
-                f"config_file {self.config_file.path} needs weights of its own; give weights=FILE"
+                "detector 'detectron2_zoo' has no weights; set weights=FILE (.pth or .pkl), "
+                "weights=zoo to download the checkpoint of the config, or weights=random for tests"
+            )
+        if self.config_file is not None and self.weights == "zoo":
+            raise ValueError(
+                f"config_file {self.config_file.path} has no checkpoint in the model zoo; set "
+                "weights=FILE"
             )
         return self
 
     def detect(
-        self, frames_THWC: NDArray[np.uint8], *, video_id: str, frame_indices: Sequence[int]
+        self, images_NHWC: NDArray[np.uint8], *, threads: int = 1, device: str = "auto"
     ) -> list[Detections]:
-        """Detections of all frames, in batches; on the GPU where there is one."""
+        """Detections of all images, in batches."""
         import torch
 
-        loaded = _load(self)
+        torch.set_num_threads(threads)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        loaded = _load(self, device)
         found = []
-        for start in range(0, len(frames_THWC), _BATCH):
-            batch = [loaded.prepare(f) for f in frames_THWC[start : start + _BATCH]]
+        for start in range(0, len(images_NHWC), _BATCH):
+            batch = [loaded.prepare(image) for image in images_NHWC[start : start + _BATCH]]
             with torch.no_grad():
                 found += [loaded.read(output) for output in loaded.model(batch)]
         return found
@@ -91,17 +113,17 @@ class _Loaded:
     bgr: bool
     names: Sequence[str]
 
-    def prepare(self, frame_HWC: NDArray[np.uint8]) -> dict[str, Any]:
-        """Input of one RGB frame, as detectron2's ``DefaultPredictor`` makes it."""
+    def prepare(self, image_HWC: NDArray[np.uint8]) -> dict[str, Any]:
+        """Input of one RGB image, as detectron2's ``DefaultPredictor`` makes it."""
         import torch
 
-        image = np.ascontiguousarray(frame_HWC[..., ::-1] if self.bgr else frame_HWC)
-        image = self.resize.get_transform(image).apply_image(image)
-        tensor = torch.as_tensor(image.astype(np.float32).transpose(2, 0, 1))
-        return {"image": tensor, "height": frame_HWC.shape[0], "width": frame_HWC.shape[1]}
+        pixels = np.ascontiguousarray(image_HWC[..., ::-1] if self.bgr else image_HWC)
+        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        tensor = torch.as_tensor(pixels.astype(np.float32).transpose(2, 0, 1))
+        return {"image": tensor, "height": image_HWC.shape[0], "width": image_HWC.shape[1]}
 
     def read(self, output: dict[str, Any]) -> Detections:
-        """Boxes of one frame, in its own pixels."""
+        """Boxes of one image, in its own pixels."""
         if "instances" not in output:
             raise ParameterError(
                 f"the detectron2 model gives {sorted(output)}, no instances; choose a config "
@@ -118,8 +140,8 @@ class _Loaded:
         )
 
 
-@cache
-def _load(detector: Detectron2Zoo) -> _Loaded:
+@lru_cache(maxsize=2)
+def _load(detector: Detectron2Zoo, device: str) -> _Loaded:
     """Build the model and read its weights, once a process."""
     try:
         import torch
@@ -136,21 +158,56 @@ def _load(detector: Detectron2Zoo) -> _Loaded:
             f"install both anew, from the index torch came from: {INSTALL}"
         ) from error
 
+    name = detector.config.removesuffix(".yaml") + ".yaml"
+    file, weights = detector.config_file, detector.weights
+    checkpoint = weights.path if isinstance(weights, InputFile) else None
+    try:
+        merged = file.path if file else model_zoo.get_config_file(name)
+        if weights == "zoo":
+            checkpoint = model_zoo.get_checkpoint_url(name)
+    except RuntimeError as error:
+        raise ParameterError(
+            f"{name} is no YAML config with a checkpoint in this detectron2's model zoo ({error}); "
+            "choose a config that it lists, or set config_file and weights"
+        ) from error
     cfg = get_cfg()
-    file = detector.config_file
-    cfg.merge_from_file(str(file.path) if file else model_zoo.get_config_file(detector.config))
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    cfg.merge_from_file(str(merged))
+    cfg.MODEL.DEVICE = device
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = detector.score_floor
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = detector.score_floor
-    model = build_model(cfg).eval()
-    weights = detector.weights
-    DetectionCheckpointer(model).load(
-        str(weights.path) if weights else model_zoo.get_checkpoint_url(detector.config)
-    )
+    if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":  # a panoptic model needs its masks
+        cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
+    if weights == "random":
+        # An untrained network doubles its activations block by block, until all boxes leave
+        # the frame; from small inputs they stay near the anchors.
+        cfg.MODEL.PIXEL_STD = [1000 * std for std in cfg.MODEL.PIXEL_STD]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random weights are the same in every process
+        model = build_model(cfg).eval()
+    if checkpoint is not None:
+        config = file.path.name if file else name
+        _load_weights(model, DetectionCheckpointer, str(checkpoint), config=config)
+    short_side = detector.short_side or cfg.INPUT.MIN_SIZE_TEST
     datasets = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN
     return _Loaded(
         model=model,
-        resize=ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
+        resize=ResizeShortestEdge([short_side] * 2, cfg.INPUT.MAX_SIZE_TEST),
         bgr=cfg.INPUT.FORMAT == "BGR",
         names=list(MetadataCatalog.get(datasets[0]).get("thing_classes", [])) if datasets else [],
     )
+
+
+def _load_weights(model: Any, checkpointer: Any, checkpoint: str, *, config: str) -> None:
+    """Read a checkpoint; what it lacks, detectron2 would leave random with a line in a log."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(torch.nan)
+    checkpointer(model).load(checkpoint)
+    lacking = [n for n, one in model.named_parameters() if bool(one.isnan().any())]
+    if lacking:
+        raise ParameterError(
+            f"{checkpoint} lacks {len(lacking)} of {len(list(model.parameters()))} tensors of "
+            f"{config}, such as {lacking[0]!r}; give the weights that belong to the config"
+        )

@@ -13,9 +13,8 @@ so that small machines can train with 8 frames.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -23,10 +22,10 @@ from pydantic import Field
 from pipeline.pictures import draw_boxes, strip
 from stages.learning.clips import sample_clip
 from stages.learning.method import Method, Step
+from stages.learning.paste import describe, paste_patches
 from stages.learning.sample import Sample
 from stages.learning.views import CropAndFlip
 from storage_schemas.errors import ParameterError
-from storage_schemas.trajectories import SHAPES, Trajectories
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,8 +35,15 @@ if TYPE_CHECKING:
 _SHORT_SIDES = (1.0, 128 / 112, 144 / 112)  # of the crop's side
 
 
-class CtP(Method, version=1):
+class CtP(Method, version=2):
     """Hyper-parameters; the defaults are the reference's (ctp.md sections 2-4).
+
+    ``paste_on`` says who pastes: the loader's workers, clip by clip, or the training device,
+    a batch at a time. Both give the same bytes (docs/decisions/0011).
+
+    ``patch_gain`` brightens or darkens each patch by this factor's exponential, at random. The
+    reference does not (0): there a patch differs from what it covers only as far as it has
+    moved, which a short training does not learn from (docs/quality.md).
 
     ``initial_std`` is of the head's fully connected layers. The reference's 0.001 holds a
     short training on a plateau: gradients reach the encoder scaled by its square.
@@ -50,6 +56,8 @@ class CtP(Method, version=1):
     strides: tuple[int, ...] = (1, 2, 3, 4, 5)
     flip_probability: float = Field(0.5, ge=0, le=1)
     colour: bool = True
+    patch_gain: float = Field(0.0, ge=0, le=2)
+    paste_on: Literal["worker", "device"] = "worker"
     hidden: int = Field(512, ge=1)
     roi_bins: int = Field(5, ge=1)
     initial_std: float = Field(0.001, gt=0)
@@ -57,7 +65,10 @@ class CtP(Method, version=1):
     size_scale: float = Field(0.04, gt=0)
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
-        """``clip`` (T, S, S, 3) uint8 with patches, ``boxes`` (K, T, 4) float32 in pixels."""
+        """``clip`` (T, S, S, 3) uint8 with patches, ``boxes`` (K, T, 4) float32 in pixels.
+
+        Where the device pastes, the clip is clean and the patches are described beside it.
+        """
         bank = sample.trajectories
         assert bank is not None
         if bank.num_frames != self.num_frames:
@@ -78,11 +89,18 @@ class CtP(Method, version=1):
             flip_probability=self.flip_probability,
         )
         clip_THWC = geometry.apply(frames.decode(indices))
-        entry = int(rng.integers(len(bank)))
-        return {
-            "clip": paste_patches(clip_THWC, bank, entry),
-            "boxes": bank.boxes_NKT4[entry].astype(np.float32),
-        }
+        patches = bank[int(rng.integers(len(bank)))]
+        boxes = patches.boxes_KT4.astype(np.float32)
+        gain_K = None
+        if self.patch_gain > 0:
+            gain_K = np.exp(self.patch_gain * rng.choice([-1, 1], len(boxes)))
+        if self.paste_on == "device":
+            return {
+                "clip": np.ascontiguousarray(clip_THWC),
+                "boxes": boxes,
+                **describe(patches, gain_K=gain_K),
+            }
+        return {"clip": paste_patches(clip_THWC, patches, gain_K=gain_K), "boxes": boxes}
 
     def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
         """Temporal squeeze and box regressor (ctp.md section 4.2)."""
@@ -106,10 +124,15 @@ class CtP(Method, version=1):
         """Smooth-L1 between predicted and true motion of each patch."""
         import torch
 
+        from stages.learning.paste_batch import paste_batch
         from stages.learning.photometric import ctp_colour
         from stages.learning.pixels import normalise
 
-        clips = ctp_colour(batch["clip"], generator) if self.colour else batch["clip"]
+        clips = batch["clip"]
+        if self.paste_on == "device":
+            clips = paste_batch(clips, batch)
+        if self.colour:
+            clips = ctp_colour(clips, generator)
         boxes_NT4 = batch["boxes"].flatten(0, 1)
         prediction_NT4 = self.predict(objective, normalise(clips), batch["boxes"][:, :, 0])
         target_NT4 = encode_motion(
@@ -156,6 +179,13 @@ class CtP(Method, version=1):
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Strip of the composite clip with the true boxes."""
         clip = views["clip"].astype(np.uint8)
+        if self.paste_on == "device":
+            import torch
+
+            from stages.learning.paste_batch import paste_batch
+
+            batch = {name: torch.from_numpy(values)[None] for name, values in views.items()}
+            clip = paste_batch(batch["clip"], batch)[0].numpy()
         chosen = np.linspace(0, len(clip) - 1, 4).astype(int)
         patches = range(len(views["boxes"]))
         return strip(
@@ -164,70 +194,6 @@ class CtP(Method, version=1):
                 for t in chosen
             ]
         )
-
-
-def alpha_mask(shape: str, edge: float, *, height: int, width: int) -> NDArray[np.float32]:
-    """Mask of a patch, (height, width), in [0, 1] (ctp.md section 3.6).
-
-    ``edge`` is the start of the soft edge, 0 for a hard one.
-    """
-    dx = np.abs(np.arange(width) - (width - 1) // 2)[None, :] / width
-    dy = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
-    distance = {
-        "rectangle": np.maximum(dx, dy),
-        "ellipse": np.hypot(dx, dy),
-        "rhombus": dx + dy,
-    }[shape]
-    mask = np.ones_like(distance) if shape == "rectangle" else (distance < 0.5).astype(float)
-    if edge > 0:
-        mask = mask * np.clip((0.5 - distance) / (0.5 - edge), 0, 1)
-    return mask.astype(np.float32)
-
-
-def paste_patches(
-    clip_THWC: NDArray[np.uint8], bank: Trajectories, entry: int
-) -> NDArray[np.uint8]:
-    """Paste the patches of one bank entry into a clip; the input stays as it is.
-
-    Parameters
-    ----------
-    clip_THWC : ndarray of shape (T, S, S, 3), uint8
-    bank : Trajectories
-    entry : int
-
-    Returns
-    -------
-    ndarray of shape (T, S, S, 3), uint8
-
-    Notes
-    -----
-    All patches are cut from the clean clip. Larger ones are pasted first, so that small
-    ones end on top. Invisible frames keep their pixels (ctp.md sections 3.5-3.7).
-    """
-    out_THWC = clip_THWC.copy()
-    boxes_KT4 = bank.boxes_NKT4[entry].astype(int)
-    sides_KT2 = boxes_KT4[..., 2:] - boxes_KT4[..., :2]
-    mean_area_K = sides_KT2.mean(1).prod(-1)
-    for k in np.argsort(-mean_area_K, kind="stable"):
-        source = int(bank.source_frame_NK[entry, k])
-        x1, y1, x2, y2 = boxes_KT4[k, source]
-        patch = np.ascontiguousarray(clip_THWC[source, y1:y2, x1:x2])
-        mask = alpha_mask(
-            SHAPES[bank.shape_NK[entry, k]],
-            float(bank.edge_NK[entry, k]),
-            height=y2 - y1,
-            width=x2 - x1,
-        )
-        for t in np.flatnonzero(bank.visible_NKT[entry, k]):
-            x1, y1, x2, y2 = boxes_KT4[k, t]
-            size = (int(x2 - x1), int(y2 - y1))
-            alpha = cv2.resize(mask, size) * bank.opacity_NKT[entry, k, t]
-            pixels = cv2.resize(patch, size)
-            under = out_THWC[t, y1:y2, x1:x2]
-            out_THWC[t, y1:y2, x1:x2] = under + alpha[..., None] * (
-                pixels.astype(np.float32) - under
-            )
-    return out_THWC
 
 
 def encode_motion(boxes_NT4: Tensor, *, centre_scale: float, size_scale: float) -> Tensor:

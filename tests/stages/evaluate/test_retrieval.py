@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.ink import palette
 from stages.evaluate.retrieval import Retrieval, rank_gallery, recall_at_k
 from storage_schemas.features import Features
 from storage_schemas.labels import LabelRow, Labels
@@ -104,5 +105,5 @@ def test_preview_marks_right_and_wrong_neighbours(toy: dict[str, Any]) -> None:
     picture = stage.preview(stage.run(**toy), **toy)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
-    for colour in ((0, 150, 60), (210, 50, 40)):
+    for colour in (palette(5), palette(0)):
         assert (np.abs(picture.astype(int) - colour).max(-1) < 10).sum() > 50

@@ -14,12 +14,12 @@ from stages.learning.objective import Objective
 from stages.learning.sample import Sample
 from stages.pretrain.methods.ctp import (
     CtP,
-    alpha_mask,
     box_iou,
     decode_motion,
     encode_motion,
-    paste_patches,
 )
+from stages.synthesize.synthesize import Synthesize
+from stages.synthesize.trajectories import sample_bank
 from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
@@ -42,10 +42,6 @@ def bank(boxes: Any, **changes: Any) -> Trajectories:
         "edge_NK": np.zeros(shape[:2], np.float32),
     }
     return Trajectories(**{**values, **changes})
-
-
-def clip(num_frames: int = 3, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(0, 256, (num_frames, 64, 64, 3), dtype=np.uint8)
 
 
 def test_targets() -> None:
@@ -72,49 +68,6 @@ def test_decode_inverts_encode() -> None:
     again = decode_motion(encode_motion(WORKED, **SCALES), WORKED[:, 0], **SCALES)
     torch.testing.assert_close(again, WORKED, atol=1e-4, rtol=0)
     torch.testing.assert_close(box_iou(again, WORKED), torch.ones(1, 3).double())
-
-
-def test_paste_worked_number() -> None:
-    frames = np.full((2, 64, 64, 3), 100, np.uint8)
-    frames[0, 10:20, 10:20] = 200
-    boxes = [[[10, 10, 20, 20], [30, 30, 40, 40]]]
-    out = paste_patches(frames, bank(boxes, opacity_NKT=np.full((1, 1, 2), 0.85, np.float32)), 0)
-    assert (out[1, 30:40, 30:40] == 185).all()
-
-
-def test_pixels_outside_and_invisible_frames_are_untouched() -> None:
-    frames = clip()
-    boxes = [[[5, 5, 25, 25], [10, 8, 30, 28], [20, 8, 44, 30]]]
-    visible = np.array([[[True, False, True]]])
-    out = paste_patches(frames, bank(boxes, visible_NKT=visible), 0)
-    assert (out[1] == frames[1]).all()
-    assert np.abs(out[0].astype(int) - frames[0]).max() <= 1  # lands on its own pixels
-    outside = np.ones((64, 64), bool)
-    outside[8:30, 20:44] = False
-    assert (out[2][outside] == frames[2][outside]).all()
-    assert (out[2][~outside] != frames[2][~outside]).mean() > 0.5
-    assert (frames == clip()).all()
-
-
-def test_smaller_patch_wins() -> None:
-    frames = np.zeros((2, 64, 64, 3), np.uint8)
-    frames[0, :20, :20], frames[0, 40:44, 40:44] = 50, 250
-    boxes = [[[40, 40, 44, 44], [10, 10, 14, 14]], [[0, 0, 20, 20], [0, 0, 20, 20]]]
-    out = paste_patches(frames, bank(boxes), 0)
-    assert (out[1, 10:14, 10:14] == 250).all()
-    assert out[1, 5, 5, 0] == 50
-
-
-@pytest.mark.parametrize("shape", ["rectangle", "ellipse", "rhombus"])
-@pytest.mark.parametrize("edge", [0.0, 0.3, 0.45])
-def test_mask_values(shape: str, edge: float) -> None:
-    mask = alpha_mask(shape, edge, height=21, width=33)
-    assert mask.shape == (21, 33)
-    assert mask.min() >= 0
-    assert mask.max() == 1
-    assert mask[10, 16] == 1
-    if shape != "rectangle":
-        assert mask[0, 0] == 0
 
 
 @pytest.fixture
@@ -150,3 +103,104 @@ def test_views_follow_the_bank(make_frames: Any) -> None:
     assert views["boxes"].shape == (2, 8, 4)
     with pytest.raises(ParameterError, match=r"set synthesize.num_frames=16"):
         CtP(num_frames=16).views(sample, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("patch_gain", [0.0, 1.0])
+def test_device_pastes_the_same_clip(make_frames: Any, patch_gain: float) -> None:
+    """Views differ, loss and picture do not, under equal generators."""
+    frames = make_frames(kind=Shard, num_frames=20, size=(70, 90))
+    law = Synthesize(num_frames=8, size=64).law()
+    sample = Sample(frames=frames, trajectories=sample_bank(np.random.default_rng(0), law, 9))
+    found = []
+    for paste_on in ("worker", "device"):
+        method = CtP(
+            num_frames=8, hidden=8, initial_std=0.1, paste_on=paste_on, patch_gain=patch_gain
+        )
+        torch.manual_seed(0)
+        objective = Objective(method, build(EncoderSpec(width=4), pretraining=True)).eval()
+        views = method.views(sample, np.random.default_rng(5))
+        batch = {k: torch.from_numpy(v)[None] for k, v in views.items()}
+        with torch.no_grad():
+            loss = objective(batch, np.random.default_rng(0)).loss
+        found.append((views["clip"], loss, method.picture(views)))
+    (pasted, loss, picture), (clean, device_loss, device_picture) = found
+    assert (pasted != clean).mean() > 0.05
+    assert torch.equal(loss, device_loss)
+    np.testing.assert_array_equal(picture, device_picture)
+
+
+def test_gain_makes_patches_stand_out(make_frames: Any) -> None:
+    """All of one grey: without a gain nothing is to be seen of a patch."""
+    frames = np.full((20, 70, 90, 3), 100, np.uint8)
+    sample = Sample(
+        frames=make_frames(kind=Shard, num_frames=20, size=(70, 90)),
+        trajectories=bank(np.tile(np.array([5, 5, 25, 25], np.int16), (1, 8, 1))),
+    )
+    object.__setattr__(sample.frames, "decode", lambda indices: frames[indices])
+    levels = set()
+    for seed in range(12):
+        for gain, expected in ((0.0, {100}), (1.0, {37, 255})):
+            method = CtP(num_frames=8, patch_gain=gain)
+            clip = method.views(sample, np.random.default_rng(seed))["clip"]
+            found = set(np.unique(clip[:, 5:25, 5:25]).tolist())
+            assert found <= expected
+            assert (clip[:, 26:] == 100).all()
+            levels |= found
+    assert levels == {37, 100, 255}
+
+
+def test_loss_does_not_depend_on_the_order_of_patches(objective: Objective) -> None:
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 30, (2, 3, 16, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(8, 34, corner.shape)], -1)
+    clips = rng.integers(0, 256, (2, 16, 64, 64, 3), dtype=np.uint8)
+    losses = []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        batch = {
+            "clip": torch.from_numpy(clips),
+            "boxes": torch.from_numpy(boxes[:, order].astype(np.float32)),
+        }
+        with torch.no_grad():
+            losses.append(objective(batch, np.random.default_rng(1)).loss)
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_identical_features_give_identical_predictions(objective: Objective) -> None:
+    class Flat(torch.nn.Module):
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            one = torch.linspace(-1, 1, 32)[:, None, None, None]
+            return one.expand(len(clips), 32, 2, 8, 8)
+
+    objective.encoder = Flat()
+    boxes = torch.tensor([[[8, 8, 20, 20], [5, 9, 40, 30], [30, 30, 60, 56.0]]])
+    method: CtP = objective.method  # type: ignore[assignment]
+    with torch.no_grad():
+        found = method.predict(objective, torch.zeros(1, 3, 16, 64, 64), boxes)
+    torch.testing.assert_close(found, found[:1].expand_as(found))
+    assert found.abs().max() > 0
+
+
+def test_first_frame_has_no_motion_and_a_perfect_prediction_no_loss(bank_boxes: Any) -> None:
+    target = encode_motion(bank_boxes, **SCALES)
+    assert (target[:, 0] == 0).all()
+    residual = torch.nn.functional.smooth_l1_loss(target.clone(), target)
+    assert residual == 0
+    again = decode_motion(target, bank_boxes[:, 0], **SCALES)
+    assert (again - bank_boxes).abs().max() < 1e-4
+
+
+@pytest.fixture
+def bank_boxes() -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 90, (500, 16, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(1, 22, corner.shape)], -1)
+    return torch.from_numpy(boxes.astype(np.float64))
+
+
+def test_map_is_finer_in_pretraining_than_downstream() -> None:
+    fine, coarse = (build(EncoderSpec(width=4), pretraining=p) for p in (True, False))
+    coarse.load_state_dict(fine.state_dict())
+    with torch.no_grad():
+        clip = torch.zeros(1, 3, 8, 112, 112)
+        assert fine(clip).shape == (1, 32, 1, 14, 14)
+        assert coarse(clip).shape == (1, 32, 1, 7, 7)

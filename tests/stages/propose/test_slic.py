@@ -1,92 +1,106 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from stages.propose.slic import Slic, superpixel_boxes, superpixels
+from stages.propose.regions import segment_boxes
+from stages.propose.slic import Slic
+
+BACKENDS = ("skimage", "opencv")
 
 
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def boxes_of(image: np.ndarray, **parameters: object) -> np.ndarray:
+    """In pixels of `image`."""
+    stage = Slic(**{"short_side": None, "sigma": 1.0, **parameters})
+    (labels,) = stage.label_maps(image)
+    _, xyxy = segment_boxes(labels, min_side=stage.min_side, max_side=stage.max_side)
+    return xyxy * (np.array(image.shape[1::-1]) / labels.shape[::-1])[[0, 1, 0, 1]]
+
+
+def labels_of(image: np.ndarray, **parameters: object) -> np.ndarray:
+    (labels,) = Slic(**{"short_side": None, "sigma": 0.0, **parameters}).label_maps(image)
+    return labels
+
+
+def two_colours(height: int = 60, width: int = 80) -> np.ndarray:
+    """Red left of column 27, blue right of it."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, :27, 0] = image[:, 27:, 2] = 255
+    return image
+
+
+def test_no_superpixel_crosses_a_hard_border(backend: str) -> None:
+    labels = labels_of(two_colours(), backend=backend)
+    assert not set(labels[:, :27].ravel()) & set(labels[:, 27:].ravel())
+
+
+@pytest.mark.parametrize("side", [None, 60])
 def test_rectangles_of_one_colour_get_boxes_of_their_own(
-    picture: np.ndarray, rectangles: tuple[tuple[int, ...], ...]
+    picture: np.ndarray, rectangles: tuple[tuple[int, ...], ...], backend: str, side: int | None
 ) -> None:
-    _, xyxy = superpixel_boxes(picture, Slic(compactness=1))
-    assert 4 <= len(xyxy) <= 24
+    xyxy = boxes_of(picture, backend=backend, compactness=1, sigma=3.0, short_side=side)
     for wanted in rectangles:
         assert np.abs(xyxy - np.array(wanted)).max(axis=1).min() <= 3
 
 
-def test_more_segments_give_more_and_smaller_boxes(picture: np.ndarray) -> None:
-    few = superpixel_boxes(picture, Slic())[1]
-    many = superpixel_boxes(picture, Slic(num_segments=64))[1]
-    assert len(many) > 2 * len(few)
-    assert np.prod(many[:, 2:] - many[:, :2], axis=1).mean() < 2000
+@pytest.mark.parametrize("size", [(240, 320), (120, 213), (320, 180)], ids=str)
+@pytest.mark.parametrize("count", [16, 64, 150])
+def test_about_as_many_segments_as_asked_for(
+    backend: str, count: int, size: tuple[int, int]
+) -> None:
+    ramp = np.add.outer(np.linspace(0, 90, size[0]), np.linspace(0, 90, size[1]))
+    image = np.repeat(ramp[..., None], 3, axis=2).astype(np.uint8)
+    found = len(np.unique(labels_of(image, backend=backend, num_segments=count, compactness=20)))
+    assert 0.7 * count <= found <= 1.3 * count
 
 
-def test_sides_stay_within_their_bounds(picture: np.ndarray) -> None:
-    _, xyxy = superpixel_boxes(picture, Slic(min_side=0.2, max_side=0.4))
-    sides = (xyxy[:, 2:] - xyxy[:, :2]) / (128, 96)
-    assert len(xyxy)
-    assert sides.min() >= 0.2
-    assert sides.max() <= 0.4
+def test_compact_superpixels_are_tiles(backend: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    xyxy = boxes_of(noise, backend=backend, compactness=1e4, sigma=0.0)
+    assert len(xyxy) == 16
+    assert np.abs(xyxy[:, 2:] - xyxy[:, :2] - 16).max() <= 2
+    tiles = labels_of(two_colours(), backend=backend, compactness=1e4)
+    assert set(tiles[:, :27].ravel()) & set(tiles[:, 27:].ravel())  # they know no colour
+
+
+def test_small_things_survive_a_small_min_area_only(backend: str) -> None:
+    # 16 superpixels of 64 x 64 pixels have 256 each; the square has 100, 0.39 of that.
+    image = np.full((64, 64, 3), 40, np.uint8)
+    image[27:37, 27:37] = (250, 220, 30)
+    wanted = np.array([27, 27, 37, 37])
+    for min_area, there in ((0.1, True), (0.25, True), (0.5, False)):
+        xyxy = boxes_of(image, backend=backend, min_area=min_area, sigma=0.0)
+        assert (np.abs(xyxy - wanted).max(axis=1).min() == 0) == there
+
+
+def test_blur_keeps_noise_from_dissolving_superpixels(backend: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    counts = [len(np.unique(labels_of(noise, backend=backend, sigma=s))) for s in (0.0, 3.0)]
+    assert counts[0] < 8 < 14 <= counts[1]
+
+
+def test_sigma_is_in_pixels_of_the_stored_frame(picture: np.ndarray, backend: str) -> None:
+    large = picture.repeat(2, axis=0).repeat(2, axis=1)  # shrinks back to exactly `picture`
+    one = labels_of(picture, backend=backend, sigma=1.5)
+    two = labels_of(large, backend=backend, sigma=3.0, short_side=len(picture))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_the_published_picture_of_the_spec_gives_about_as_many_segments() -> None:
     data = pytest.importorskip("skimage.data")
-    crop = data.astronaut()[:224, 100:324]
-    assert 6 <= superpixels(crop, Slic()).max() + 1 <= 24
+    crop = data.astronaut()[:224, 100:274]
+    assert 6 <= len(np.unique(labels_of(crop, sigma=1.0, min_area=0.5))) <= 24
 
 
-def test_only_strided_frames_are_decoded(
-    make_frames: Callable[..., Any], video: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frames = make_frames(frames=video)
-    seen: list[int] = []
-    decode = type(frames).decode
-    monkeypatch.setattr(
-        type(frames), "decode", lambda self, at: seen.extend(map(int, at)) or decode(self, at)
-    )
-    boxes = Slic(frame_stride=4).process(frames=frames)
-    assert seen == [0, 4, 8]
-    assert np.unique(boxes.frame).tolist() == [0, 4, 8]
-    assert boxes.region is not None
-    assert all(len(np.unique(boxes.region[boxes.frame == t])) for t in seen)
-
-
-def test_the_same_frames_give_the_same_boxes_whatever_the_threads(
-    make_frames: Callable[..., Any], video: np.ndarray
-) -> None:
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    frames = make_frames(frames=video)
-    tables = []
-    for count in (1, 2, 4):
-        with threadpoolctl.threadpool_limits(count):
-            tables.append(Slic().process(frames=frames).to_tables()["boxes"])
-    assert tables[0].num_rows > 0
-    assert tables[0].equals(tables[1])
-    assert tables[0].equals(tables[2])
-
-
-def test_a_blank_video_gives_an_answer_and_a_picture(make_frames: Callable[..., Any]) -> None:
-    frames = make_frames(frames=np.zeros((1, 5, 7, 3), np.uint8))
-    boxes = Slic(num_segments=2, max_side=0.1).process(frames=frames)
-    assert len(boxes) == 0
-    assert Slic().preview(boxes, frames=frames).ndim == 3
-
-
-def test_a_preview_shows_boxes_and_borders(
-    make_frames: Callable[..., Any], video: np.ndarray
-) -> None:
-    frames = make_frames(frames=video)
-    stage = Slic(frame_stride=2)
-    picture = stage.preview(stage.process(frames=frames), frames=frames)
-    assert picture.shape == (18 + 4 + 120, 4 * 160 + 3 * 4, 3)
-    assert ((picture[..., 0] > 140) & (picture[..., 1] > 140) & (picture[..., 2] < 80)).sum() > 500
-
-
-def test_bounds_out_of_order_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"min_side and max_side are 0\.8 and 0\.7"):
-        Slic(min_side=0.8)
+@pytest.mark.parametrize(
+    "parameters", [{"num_segments": 1}, {"min_area": 0}, {"backend": "seeds"}, {"short_side": 4}]
+)
+def test_values_that_mean_nothing_are_refused(parameters: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(parameters))):
+        Slic(**parameters)

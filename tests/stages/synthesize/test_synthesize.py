@@ -84,8 +84,8 @@ def test_preview_shows_the_last_boxes(tmp_path: Path) -> None:
     stage = Synthesize(num_trajectories=8, num_patches=1)
     bank = stage.run(ctx=Context(work=tmp_path))
     picture = stage.preview(bank)
-    x1, y1, _, y2 = (bank.boxes_NKT4[0, 0, -1] * 160 / 112).round().astype(int)
+    x1, y1, _, y2 = (bank.boxes_NKT4[0, 0, -1] * 224 / 112).round().astype(int)
     assert picture.dtype == np.uint8
-    assert picture.shape[1] == pytest.approx(4 * 160, abs=20)
+    assert picture.shape[1] == pytest.approx(4 * 224, abs=20)
     left_edge = picture[y1:y2, x1].astype(float)
     assert (left_edge.std(axis=-1) > 20).mean() > 0.9  # coloured on grey

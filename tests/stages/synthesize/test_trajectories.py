@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stages.synthesize.keyframes import sample_key_frames
+from stages.synthesize.synthesize import Synthesize
 from stages.synthesize.trajectories import (
     Law,
     Motion,
@@ -18,6 +19,7 @@ from stages.synthesize.trajectories import (
     to_integer_boxes,
 )
 
+CLIPS = 5000
 REFERENCE = Law(
     num_patches=3,
     num_frames=16,
@@ -34,12 +36,12 @@ def law(**changes: Any) -> Law:
     return Law(**{**vars(REFERENCE), **changes})
 
 
-def motion(count: int = 4000, **changes: Any) -> Motion:
+def motion(count: int = CLIPS, **changes: Any) -> Motion:
     return sample_motion(np.random.default_rng(0), law(**changes), count)
 
 
 def test_first_boxes_lie_inside_with_the_sides_of_the_anchors() -> None:
-    sides, centres = sample_first_boxes(np.random.default_rng(0), REFERENCE, 8000)
+    sides, centres = sample_first_boxes(np.random.default_rng(0), REFERENCE, CLIPS)
     assert (centres - sides / 2 >= -1e-9).all()
     assert (centres + sides / 2 <= 112 + 1e-9).all()
     assert 9.45 <= sides.min() < 9.8
@@ -48,6 +50,54 @@ def test_first_boxes_lie_inside_with_the_sides_of_the_anchors() -> None:
     assert 0.349 <= aspect.min() < 0.37
     assert 2.75 < aspect.max() <= 2.87
     assert sides[..., 0].mean() == pytest.approx(36.65, abs=0.5)
+
+
+def test_first_boxes_follow_the_anchors() -> None:
+    """Each of the 42 anchors is drawn equally often; area and aspect without the jitter."""
+    sides, _ = sample_first_boxes(np.random.default_rng(0), REFERENCE, CLIPS)
+    side = np.sqrt(sides.prod(-1)).ravel()
+    anchors = np.array([16, 24, 28, 32, 48, 64])
+    middle = np.sqrt(anchors[1:] * anchors[:-1])
+    # 24, 28 and 32 overlap by their jitter; the others stand apart.
+    shares = np.histogram(side, [0, middle[0], middle[3], middle[4], 200])[0] / side.size
+    np.testing.assert_allclose(shares, [1 / 6, 3 / 6, 1 / 6, 1 / 6], atol=0.015)
+    logs = np.log(sides[..., 0] / sides[..., 1]).ravel()
+    assert logs.mean() == pytest.approx(np.log([0.5, 0.67, 0.75, 1, 1.33, 1.5, 2]).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("preset", ["reference", "paper"])
+def test_key_frames_bound_every_segment(preset: str) -> None:
+    """Property 1, at the key frames that were really drawn."""
+    paths = sample_motion(np.random.default_rng(0), Synthesize(preset=preset).law(), CLIPS)
+    row = np.arange(CLIPS)[:, None]
+    for values, keys, speed in (
+        (paths.centres_NKT2, paths.centre_keys_NM, 3.0),
+        (np.log(paths.sides_NKT2), paths.side_keys_NM, 0.025),
+    ):
+        at_keys = values.swapaxes(1, 2)[row, keys]  # N, M, K, 2
+        change = np.abs(np.diff(at_keys, axis=1))
+        gaps = np.diff(keys, axis=1)[..., None, None]
+        assert (change <= speed * gaps + 1e-9).all()
+        used = np.broadcast_to(gaps > 0, change.shape)
+        share = (change / (speed * np.maximum(gaps, 1)))[used]
+        assert share.max() > 0.99
+        if speed < 1:  # no border cuts sizes short: uniform
+            assert share.mean() == pytest.approx(0.5, abs=0.005)
+    assert (paths.centre_keys_NM != paths.side_keys_NM).any(axis=1).mean() > 0.5
+
+
+def test_counts_of_key_frames() -> None:
+    """Property 3, for positions and sizes of both presets."""
+    for preset, shares in (
+        ("reference", (0, 0, 0.5, 0.3, 0.2)),
+        ("paper", (0, 0, 0, *[1 / 3] * 3)),
+    ):
+        paths = sample_motion(np.random.default_rng(0), Synthesize(preset=preset).law(), CLIPS)
+        for keys in (paths.centre_keys_NM, paths.side_keys_NM):
+            assert (keys[:, [0, -1]] == [0, 15]).all()
+            counts = 1 + (np.diff(keys) > 0).sum(axis=1)
+            found = np.bincount(counts, minlength=len(shares)) / CLIPS
+            np.testing.assert_allclose(found, shares, atol=0.025)
 
 
 @pytest.mark.parametrize(("interpolation", "bound"), [("linear", 3.0), ("random", 5.8)])
@@ -119,7 +169,7 @@ def test_integer_boxes(centre: Any, side: Any, expected: Any) -> None:
 @pytest.mark.parametrize("size", [32, 64, 112, 224])
 def test_boxes_of_a_bank(size: int) -> None:
     scaled = law(size=size, location_velocity=3.0 * size / 112)
-    bank = sample_bank(np.random.default_rng(0), scaled, 3000)
+    bank = sample_bank(np.random.default_rng(0), scaled, CLIPS)
     x1, y1, x2, y2 = np.moveaxis(bank.boxes_NKT4.astype(int), -1, 0)
     assert ((x1 >= 0) & (x1 < x2) & (x2 <= size)).all()
     assert ((y1 >= 0) & (y1 < y2) & (y2 <= size)).all()
@@ -131,7 +181,7 @@ def test_boxes_of_a_bank(size: int) -> None:
 
 
 def test_visibility() -> None:
-    bank = sample_bank(np.random.default_rng(0), REFERENCE, 6000)
+    bank = sample_bank(np.random.default_rng(0), REFERENCE, CLIPS)
     n, k = np.indices(bank.source_frame_NK.shape)
     assert bank.visible_NKT[..., 0].all()
     assert bank.visible_NKT[n, k, bank.source_frame_NK].all()
@@ -143,7 +193,7 @@ def test_visibility() -> None:
 @pytest.mark.parametrize(("probability", "rate"), [(0.0, (2 - 1 / 16) / 16), (1.0, 1.0)])
 def test_visibility_is_forced_only_where_it_must_be(probability: float, rate: float) -> None:
     certain = law(visible_probability=probability)
-    bank = sample_bank(np.random.default_rng(0), certain, 3000)
+    bank = sample_bank(np.random.default_rng(0), certain, CLIPS)
     assert bank.visible_NKT.mean() == pytest.approx(rate, abs=0.001)
 
 
@@ -167,7 +217,7 @@ def test_clips_of_few_frames(num_frames: int) -> None:
 
 
 def test_shapes_and_edges() -> None:
-    bank = sample_bank(np.random.default_rng(0), REFERENCE, 6000)
+    bank = sample_bank(np.random.default_rng(0), REFERENCE, CLIPS)
     shares = np.bincount(bank.shape_NK.ravel(), minlength=3) / bank.shape_NK.size
     np.testing.assert_allclose(shares, [0.5, 0.35, 0.15], atol=0.015)
     soft = bank.edge_NK > 0

@@ -1,0 +1,280 @@
+"""Pictures of artifacts, made from the store alone: contact sheets and annotated films.
+
+Nothing is computed anew except what a stage draws (`pipeline.stage.VideoStage.marks`). The
+frames to draw on are found through the input keys of the manifests.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.film import annotate, write_film
+from pipeline.ink import Image
+from pipeline.pictures import stack
+from pipeline.sheet import contact_sheet
+from pipeline.stage import Stage, VideoStage
+from pipeline.store import Store
+from storage_schemas.boxes import Boxes
+from storage_schemas.errors import ParameterError, StoreError
+from storage_schemas.frames import Frames
+from storage_schemas.jpeg import decode_jpeg, encode_jpeg
+from storage_schemas.manifest import PREVIEW_NAME, Manifest
+from storage_schemas.noun import ItemNoun
+from storage_schemas.shards import Shard
+from storage_schemas.trajectories import Trajectories
+from workflows.patches import patch_film, patch_sheet
+
+_DRAWN: Mapping[str, type[ItemNoun]] = {noun.name: noun for noun in (Frames, Shard, Boxes)}
+_FRAMES = (Frames.name, Shard.name)
+_WIDTH, _ROWS = 1600, 4  # of a sheet in pixels; rows of frames where it is of one video
+_MAX_VIDEOS = 16  # of a sheet
+_MARK = "tubelet show "  # begins the comment in a file that is ours
+_SHOWN = "frames, shards, tubes, proposals, detections and trajectories have"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """An artifact, and the frames of its videos."""
+
+    manifest: Manifest
+    stage: VideoStage
+    items: Mapping[str, Any]
+    frames: Mapping[str, Frames]
+
+
+def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
+    """The artifact that is meant: by key, else the newest of a stage that has the video.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    ParameterError
+        If none of them has the video; names the nearest.
+    """
+    keys = list(store.keys(what)) or [store.find(what)]
+    found = [manifest for key in reversed(keys) if (manifest := store.manifest(key))]
+    newest = found[0] if found else _whole(store, keys[-1])
+    if video_id is None or newest.noun == Trajectories.name:
+        return newest
+    for manifest in found:
+        if video_id in manifest.items:
+            return manifest
+    raise _unknown_video(store, video_id, found, what)
+
+
+def write_sheet(
+    store: Store,
+    manifest: Manifest,
+    stages: Mapping[str, type[Stage]],
+    path: Path,
+    *,
+    video_id: str | None,
+) -> str:
+    """Write a contact sheet, of one video or of all up to 16; says what was left out.
+
+    Artifacts that have no frames below them show the picture that their stage made.
+    """
+    note, folder = "", store.folder(manifest.key)
+    if manifest.noun == Trajectories.name and video_id is not None:
+        sheet = patch_sheet(Trajectories.open(folder), find_frames(store, video_id))
+    elif manifest.noun in _DRAWN:
+        exhibit = open_exhibit(store, manifest, stages)
+        names = list(exhibit.items) if video_id is None else [video_id]
+        if not names:
+            raise StoreError(f"{manifest.key} holds no video; `tubelet quarantine list` says why")
+        step = max(1, -(-len(names) // _MAX_VIDEOS))
+        if step > 1:
+            note = f"{len(names[::step])} of {len(names)} videos; choose one with --video VIDEO_ID"
+        rows = 1 if video_id is None else _ROWS
+        sheets = [
+            contact_sheet(
+                exhibit.stage, exhibit.items[name], exhibit.frames[name], width=_WIDTH, rows=rows
+            )
+            for name in names[::step]
+        ]
+        sheet = stack(sheets, gap=12)
+    elif (folder / PREVIEW_NAME).exists():
+        sheet = decode_jpeg((folder / PREVIEW_NAME).read_bytes())
+    else:
+        raise StoreError(f"{manifest.key} ({manifest.noun}) has no picture; {_SHOWN}")
+    data = with_comment(encode_jpeg(sheet, quality=90), f"{_MARK}{manifest.key}")
+    _replace(path, lambda temporary: temporary.write_bytes(data))
+    return note
+
+
+def write_video(
+    store: Store,
+    manifest: Manifest,
+    stages: Mapping[str, type[Stage]],
+    path: Path,
+    *,
+    video_id: str,
+) -> None:
+    """Write an annotated film of one video."""
+    images: Iterator[Image]
+    times: NDArray[np.float64]
+    if manifest.noun == Trajectories.name:
+        bank = Trajectories.open(store.folder(manifest.key))
+        images, times = patch_film(bank, find_frames(store, video_id))
+    elif manifest.noun in _DRAWN:
+        exhibit = open_exhibit(store, manifest, stages)
+        frames = exhibit.frames[video_id]
+        images = annotate(exhibit.stage, exhibit.items[video_id], frames)
+        times = frames.pts_seconds
+    else:
+        raise ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
+    comment = f"{_MARK}{manifest.key} {video_id}"
+    _replace(path, lambda temporary: write_film(temporary, images, times, comment=comment))
+
+
+def open_exhibit(store: Store, manifest: Manifest, stages: Mapping[str, type[Stage]]) -> Exhibit:
+    """An artifact with the frames that it rests on.
+
+    Where the stage is unknown here, or of another version, what is stored is drawn, without
+    what the stage would add.
+
+    Raises
+    ------
+    StoreError
+        If frames are no longer in the store.
+    """
+    kind = stages.get(manifest.stage)
+    if kind is None or kind.version != manifest.stage_version:
+        kind = VideoStage
+    # Not validated: it only draws, and a detector's weights may be gone.
+    stage = kind.model_construct(**manifest.parameters)
+    vars(stage).update(manifest.parameters)  # `VideoStage` has no fields, yet a stride counts
+    assert isinstance(stage, VideoStage)
+    below = _frames_below(store, manifest)
+    items, frames = (_DRAWN[one.noun].open_part(store.folder(one.key)) for one in (manifest, below))
+    return Exhibit(manifest, stage, items, frames)  # type: ignore[arg-type]
+
+
+def _frames_below(store: Store, manifest: Manifest) -> Manifest:
+    """The nearest artifact of frames that another rests on, or is."""
+    waiting = [manifest]
+    while waiting:
+        nearest = waiting.pop(0)
+        if nearest.noun in _FRAMES:
+            return nearest
+        keys = [key for keys in nearest.inputs.values() for key in keys]
+        waiting += [_whole(store, key, reader=nearest) for key in keys]
+    raise StoreError(f"{manifest.key} rests on no frames that could be drawn on")
+
+
+def find_frames(store: Store, video_id: str) -> Frames:
+    """Stored frames of a video, wherever they are in the store, the newest first."""
+    found = []
+    for key in reversed(list(store.keys())):
+        manifest = store.manifest(key)
+        if manifest is None or manifest.noun not in _FRAMES:
+            continue
+        if video_id in manifest.items:
+            frames = _DRAWN[manifest.noun].open_part(store.folder(key))[video_id]
+            assert isinstance(frames, Frames)
+            return frames
+        found.append(manifest)
+    raise _unknown_video(store, video_id, found, "the frames of this store")
+
+
+def _whole(store: Store, key: str, *, reader: Manifest | None = None) -> Manifest:
+    """The manifest of an artifact whose files are there."""
+    damage = store.damage(key)
+    if damage is None:
+        return store.read_manifest(key)
+    what = f"{key} is {damage}" if damage == "absent" else f"{key} is damaged ({damage})"
+    where = "" if reader is None else f"{reader.key} rests on it, but "
+    raise StoreError(
+        f"{where}{what} in {store.root}; `tubelet run RECIPE` with the same settings "
+        "computes it again"
+    )
+
+
+def _unknown_video(
+    store: Store, video_id: str, found: Sequence[Manifest], where: str
+) -> ParameterError:
+    """Names the cause if the video was rejected, else the nearest, else a few."""
+    for key in list(store.keys()):
+        for row in store.read_manifest(key).quarantined:
+            if row.video_id == video_id:
+                return ParameterError(f"{row.stage} rejected {video_id!r}: {row.message}")
+    names = sorted({name for manifest in found for name in manifest.items})
+    near = difflib.get_close_matches(video_id, names, n=1, cutoff=0.4)
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    elif names:
+        more = f", ... ({len(names)} in all)" if len(names) > 5 else ""
+        hint = f"choose from {', '.join(map(repr, names[:5]))}{more}"
+    else:
+        hint = "it holds no video"
+    return ParameterError(f"no video {video_id!r} in {where}; {hint}")
+
+
+def choose_path(manifest: Manifest, suffix: str, *, video_id: str | None, to: Path | None) -> Path:
+    """Where to write: a name that tells what it is, in this folder or in `to`.
+
+    Raises
+    ------
+    ParameterError
+        If the file exists and `tubelet show` did not write it, or cannot be written.
+    """
+    name = manifest.key[: len(manifest.stage) + 9]
+    if video_id is not None:
+        name += "-" + re.sub(r"[^\w.-]+", "_", video_id.removesuffix(Path(video_id).suffix))
+    path = Path() if to is None else to
+    if path.is_dir():
+        path = path / f"{name}{suffix}"
+    if path.suffix.lower() != suffix:
+        raise ParameterError(f"{path} must end in {suffix}, or be a folder that exists")
+    if not path.parent.is_dir():
+        raise ParameterError(f"the folder {path.parent} does not exist; create it first")
+    if path.exists() and not is_ours(path):
+        raise ParameterError(
+            f"{path} exists and is not from `tubelet show`; remove it or give another --to FILE"
+        )
+    return path
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `tubelet show` wrote the file, as the comment in it tells."""
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+        if head.startswith(b"\xff\xd8"):
+            return head[6:].startswith(_MARK.encode())
+        name, options = str(path.absolute()), {"protocol_whitelist": "file"}
+        with av.open(name, options=options) as container:
+            return container.metadata.get("comment", "").startswith(_MARK)
+    except (FFmpegError, OSError, ValueError):
+        return False
+
+
+def with_comment(jpeg: bytes, text: str) -> bytes:
+    """JPEG bytes with a comment segment in front (ITU-T T.81, B.2.4.5)."""
+    comment = text.encode()
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the file and rename, so that no half of it is ever seen."""
+    temporary = path.with_name(f".{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
