@@ -91,20 +91,16 @@ def _value_at(model: Any, path: str) -> Any:
 
 
 def _chosen(old: Variant, name: str) -> dict[str, Any]:
-    """Another choice of a family, with what the recipe had set of the old one and both have.
+    """Another choice of a family, with what a recipe sets for any of them.
 
-    A recipe for small machines gives its method short clips; another method, chosen by
-    name, is to have them as well. Required parameters are None until they are set.
+    A recipe for small machines gives its method short, small clips; another method, chosen
+    by name, is to have them as well. Required parameters are None until they are set.
     """
     new = old.family().find(name).model_fields
     dumped = old.model_dump(mode="json")
-    shared = {
-        field: dumped[field]
-        for field in sorted(old.model_fields_set - {"preset"})
-        if field in new and new[field].annotation == type(old).model_fields[field].annotation
-    }
+    carried = {field: dumped[field] for field in sorted(old.carried & new.keys() & dumped.keys())}
     required = {field: None for field, info in new.items() if info.is_required()}
-    return {"name": name, **required, **shared}
+    return {"name": name, **required, **carried}
 
 
 def _drop_filled(

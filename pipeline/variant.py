@@ -28,7 +28,8 @@ from storage_schemas.errors import ParameterError, StageDefinitionError
 class Variant(WithPresets):
     """Base of a family of named choices.
 
-    A family sets `package`; a choice gives its ``version`` as a class argument. Declare
+    A family sets `package`; a choice gives its ``version`` as a class argument. `carried`
+    names parameters that a recipe sets for whichever choice a user then makes. Declare
     the field as ``SerializeAsAny[Family]`` with a ``BeforeValidator(Family.choose)``: a
     field typed with the bare base class would drop the choice's own parameters from the
     key, so that two choices shared one.
@@ -37,6 +38,7 @@ class Variant(WithPresets):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     package: ClassVar[str]
+    carried: ClassVar[frozenset[str]] = frozenset()
     name: ClassVar[str]
     version: ClassVar[int]
 

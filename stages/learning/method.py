@@ -51,6 +51,7 @@ class Method(Variant):
     """
 
     package: ClassVar[str] = "stages.pretrain.methods"
+    carried: ClassVar[frozenset[str]] = frozenset({"num_frames", "size"})
     needs: ClassVar[frozenset[str]] = frozenset()
     encoder_options: ClassVar[Mapping[str, Any]] = {}
     synchronised_batch_norm: ClassVar[bool] = True

@@ -48,6 +48,7 @@ BANK = Synthesize(
 TRAINING = Pretrain(
     method=CtP(
         num_frames=FRAMES,
+        size=SIZE,
         strides=(1, 2),
         colour=False,
         patch_gain=1.0,
@@ -77,10 +78,16 @@ def recipe() -> Sequence[Step]:
 
     shapes = Generated().of(dataset=SHAPES.of(), step_name="shapes")
     labels = labels_of(shapes)
-    shards = MakeShard().of(
-        frames=Decode().of(videos=shapes, step_name="shapes_decode"), step_name="shapes_shard"
+    shapes_frames = Decode().of(videos=shapes, step_name="shapes_decode")
+    shards = MakeShard().of(frames=shapes_frames, step_name="shapes_shard")
+    # Each method reads what it needs; the rest is not computed. Try --set pretrain.method=NAME.
+    encoder = TRAINING.of(
+        shards=shards,
+        split=split_of(shapes),
+        trajectories=BANK.of(),
+        tubes=Track(min_length=4).of(frames=shapes_frames, step_name="shapes_track"),
+        proposals=Slic(frame_stride=1).of(frames=shapes_frames, step_name="shapes_slic"),
     )
-    encoder = TRAINING.of(shards=shards, split=split_of(shapes), trajectories=BANK.of())
     features = ExtractFeatures(num_clips=4, num_frames=FRAMES, frame_stride=2, size=SIZE).of(
         encoder=encoder, shards=shards
     )

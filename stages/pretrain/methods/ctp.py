@@ -53,6 +53,7 @@ class CtP(Method, version=2):
     encoder_options: ClassVar[Mapping[str, int]] = {"last_spatial_stride": 1}
 
     num_frames: int = Field(16, ge=8, multiple_of=8)
+    size: int = Field(112, ge=32)
     strides: tuple[int, ...] = (1, 2, 3, 4, 5)
     flip_probability: float = Field(0.5, ge=0, le=1)
     colour: bool = True
@@ -71,10 +72,11 @@ class CtP(Method, version=2):
         """
         bank = sample.trajectories
         assert bank is not None
-        if bank.num_frames != self.num_frames:
+        if (bank.num_frames, bank.size) != (self.num_frames, self.size):
             raise ParameterError(
-                f"pretrain.method.num_frames is {self.num_frames}, but the trajectories have "
-                f"{bank.num_frames} frames; set synthesize.num_frames={self.num_frames}"
+                f"pretrain.method has {self.num_frames} frames of {self.size} pixels, but the "
+                f"trajectories have {bank.num_frames} of {bank.size}; set synthesize.num_frames="
+                f"{self.num_frames} and synthesize.size={self.size}"
             )
         frames = sample.frames
         indices = sample_clip(

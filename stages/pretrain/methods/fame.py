@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.pictures import caption, draw_mask, stack, strip
+from pipeline.marks import Mark, draw_marks
+from pipeline.pictures import caption, stack, strip
 from stages.learning.clips import sample_window
 from stages.learning.colour import ColourLaw
 from stages.learning.foreground import Foreground
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 _QUEUE = 65536
-_BACKGROUND = (30, 60, 160)
+_BACKGROUND = 5  # blue in the palette
 
 
 class FAME(Method, version=1):
@@ -209,7 +210,7 @@ class FAME(Method, version=1):
         clip = views["first"].astype(np.uint8)
         mask = foreground_masks(to_unit(torch.from_numpy(clip)[None]), self.foreground)[0]
         tinted = [
-            draw_mask(clip[t], ~mask.numpy(), colour=_BACKGROUND, alpha=0.7)
+            draw_marks(clip[t], [Mark(colour=_BACKGROUND, mask_HW=~mask.numpy())])
             for t in np.linspace(0, len(clip) - 1, min(4, len(clip))).astype(int)
         ]
         return stack(

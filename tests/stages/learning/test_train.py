@@ -38,7 +38,14 @@ def spec(tmp_path: Path, make_frames: Any) -> TrainSpec:
     context = Context(work=tmp_path)
     Synthesize(num_frames=8, size=64, num_trajectories=8).run(ctx=context).write(bank)
     return TrainSpec(
-        method={"name": "ctp", "num_frames": 8, "hidden": 8, "strides": [1], "initial_std": 0.05},
+        method={
+            "name": "ctp",
+            "num_frames": 8,
+            "size": 64,
+            "hidden": 8,
+            "strides": [1],
+            "initial_std": 0.05,
+        },
         encoder={"width": 4},
         optimisation={"epochs": 12, "batch_size": 2, "milestones": [6]},
         seed=0,

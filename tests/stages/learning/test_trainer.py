@@ -35,7 +35,14 @@ def make_trainer(tmp_path: Path, make_frames: Any) -> Any:
     def make(method: dict[str, Any] | None = None, **optimisation: Any) -> Trainer:
         spec = TrainSpec(
             method=method
-            or {"name": "ctp", "num_frames": 8, "hidden": 8, "strides": [1], "initial_std": 0.05},
+            or {
+                "name": "ctp",
+                "num_frames": 8,
+                "size": 64,
+                "hidden": 8,
+                "strides": [1],
+                "initial_std": 0.05,
+            },
             encoder={"width": 4},
             optimisation={"epochs": 1, "batch_size": 4, **optimisation},
             seed=0,
@@ -60,7 +67,14 @@ def weights(trainer: Trainer) -> torch.Tensor:
 
 def test_pieces_add_up_to_the_gradient_of_the_whole_batch(make_trainer: Any) -> None:
     """With batch statistics frozen and colours off, which see a piece at a time."""
-    method = {"name": "ctp", "num_frames": 8, "hidden": 8, "colour": False, "initial_std": 0.05}
+    method = {
+        "name": "ctp",
+        "num_frames": 8,
+        "size": 64,
+        "hidden": 8,
+        "colour": False,
+        "initial_std": 0.05,
+    }
     found = []
     for accumulate in (1, 2, 4):
         trainer = make_trainer(method, accumulate=accumulate)

@@ -97,12 +97,12 @@ def test_views_follow_the_bank(make_frames: Any) -> None:
     boxes = np.tile(np.array([5, 5, 25, 25], np.int16), (2, 8, 1))
     frames = make_frames(kind=Shard, num_frames=20, size=(70, 90))
     sample = Sample(frames=frames, trajectories=bank(boxes))
-    views = CtP(num_frames=8).views(sample, np.random.default_rng(0))
+    views = CtP(num_frames=8, size=64).views(sample, np.random.default_rng(0))
     assert views["clip"].shape == (8, 64, 64, 3)
     assert views["clip"].dtype == np.uint8
     assert views["boxes"].shape == (2, 8, 4)
     with pytest.raises(ParameterError, match=r"set synthesize.num_frames=16"):
-        CtP(num_frames=16).views(sample, np.random.default_rng(0))
+        CtP(num_frames=16, size=64).views(sample, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("patch_gain", [0.0, 1.0])
@@ -114,10 +114,15 @@ def test_device_pastes_the_same_clip(make_frames: Any, patch_gain: float) -> Non
     found = []
     for paste_on in ("worker", "device"):
         method = CtP(
-            num_frames=8, hidden=8, initial_std=0.1, paste_on=paste_on, patch_gain=patch_gain
+            num_frames=8,
+            size=64,
+            hidden=8,
+            initial_std=0.1,
+            paste_on=paste_on,
+            patch_gain=patch_gain,
         )
         torch.manual_seed(0)
-        objective = Objective(method, build(EncoderSpec(width=4), pretraining=True)).eval()
+        objective = Objective(method, build(EncoderSpec(width=4), **CtP.encoder_options)).eval()
         views = method.views(sample, np.random.default_rng(5))
         batch = {k: torch.from_numpy(v)[None] for k, v in views.items()}
         with torch.no_grad():
@@ -140,7 +145,7 @@ def test_gain_makes_patches_stand_out(make_frames: Any) -> None:
     levels = set()
     for seed in range(12):
         for gain, expected in ((0.0, {100}), (1.0, {37, 255})):
-            method = CtP(num_frames=8, patch_gain=gain)
+            method = CtP(num_frames=8, size=64, patch_gain=gain)
             clip = method.views(sample, np.random.default_rng(seed))["clip"]
             found = set(np.unique(clip[:, 5:25, 5:25]).tolist())
             assert found <= expected

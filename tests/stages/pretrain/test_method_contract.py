@@ -25,7 +25,7 @@ from storage_schemas.shards import Shard
 
 # Parameters that make a method small; methods without an entry run with their defaults.
 SMALL: dict[str, dict[str, Any]] = {
-    "ctp": {"num_frames": 8, "hidden": 16, "strides": (1,), "initial_std": 0.05},
+    "ctp": {"num_frames": 8, "size": 64, "hidden": 16, "strides": (1,), "initial_std": 0.05},
     # Backgrounds are exchanged in pairs, always: pairs lie on one device for any number of
     # devices. Larger groups than a device's share must depend on the number by design.
     "fame": {
