@@ -203,9 +203,9 @@ def _render_shot(spec: SceneSpec) -> Scene:
     ground, pillar, *surfaces = (
         _texture(rng, str(name), spec) for name in names[: 2 + spec.objects]
     )
-    cameras_T23 = _camera_path(rng, spec, scale)
     radius_K = rng.uniform(0.75, 1.0, spec.objects) * scale * (36 if spec.objects < 3 else 28)
     paths_KT2 = _object_paths(rng, spec, radius_K)
+    cameras_T23 = _camera_path(rng, spec, scale, paths_KT2)
     shapes = [_Shape.draw(rng, float(radius)) for radius in radius_K]
     clock_T = _clock(spec)
     frames = np.empty((spec.num_frames, spec.height, spec.width, 3), np.uint8)
@@ -344,13 +344,21 @@ def _object_paths(
     return paths
 
 
-def _camera_path(rng: np.random.Generator, spec: SceneSpec, scale: float) -> NDArray[np.float64]:
-    """Affine maps (T, 2, 3) of the ground's pixels onto the frame's."""
+def _camera_path(
+    rng: np.random.Generator, spec: SceneSpec, scale: float, paths_KT2: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Affine maps (T, 2, 3) of the ground's pixels onto the frame's.
+
+    A pan takes the direction, of several, in which the ground moves least like the objects.
+    """
     t = np.arange(spec.num_frames, dtype=np.float64)
     shift, zoom, roll = np.zeros((spec.num_frames, 2)), np.ones_like(t), np.zeros_like(t)
     if spec.camera == "pan":
-        angle = rng.uniform(0, 2 * np.pi)
-        shift = t[:, None] * scale * rng.uniform(1, 3) * np.array([np.cos(angle), np.sin(angle)])
+        angles = rng.uniform(0, 2 * np.pi, 8)
+        speeds = scale * rng.uniform(1, 3) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        own = (paths_KT2[:, -1] - paths_KT2[:, 0]) / max(1, spec.num_frames - 1)
+        apart = np.linalg.norm(speeds[:, None] - own[None], axis=-1).min(axis=1, initial=np.inf)
+        shift = t[:, None] * speeds[apart.argmax()]
     elif spec.camera == "zoom":
         zoom = (1 + rng.choice([-1, 1]) * rng.uniform(0.004, 0.008)) ** (t - t.mean())
     elif spec.camera == "shake":
