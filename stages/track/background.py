@@ -20,39 +20,36 @@ _SLACK = 0.15, 0.4  # pixels that the mosaic may be off by: the camera rests, or
 
 @dataclass(frozen=True, repr=False)
 class Mosaic:
-    """The range of grey that the background has at each pixel of a canvas.
+    """The range that the background has at each pixel of a canvas.
 
     Parameters
     ----------
     middle_HW : ndarray of shape (H', W'), uint8
-        The most likely grey.
-    low_HW, high_HW : ndarray of shape (H', W'), uint8
-        Where nothing is known, 255 and 0: no grey is in the range.
-    known_HW : ndarray of shape (H', W'), uint8
-        255 where the background was seen.
+        The most likely level.
+    bounds_HW3 : ndarray of shape (H', W', 3), uint8
+        Lowest and highest level, and 255 where the background was seen; where it was not,
+        all levels are in the range.
     """
 
     middle_HW: NDArray[np.uint8]
-    low_HW: NDArray[np.uint8]
-    high_HW: NDArray[np.uint8]
-    known_HW: NDArray[np.uint8]
+    bounds_HW3: NDArray[np.uint8]
 
     def differs(
-        self, image_HW: NDArray[np.uint8], to_canvas_33: NDArray[np.float64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which pixels (H, W) of a frame are out of the range, and where that is known."""
-        back = np.linalg.inv(to_canvas_33)
-        low, high, known = (
-            warp(image, back, image_HW.shape)
-            for image in (self.low_HW, self.high_HW, self.known_HW)
-        )
-        sure = known == 255
+        self, image_HW: NDArray[np.uint8], from_canvas_33: NDArray[np.float64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Which pixels (H, W) of a frame are out of the range, and where that is known.
+
+        Both are 255 for yes. The map leads from the canvas onto the frame.
+        """
+        low, high, known = cv2.split(warp(self.bounds_HW3, from_canvas_33, image_HW.shape))
         # Exposure: the whole frame may be brighter than the background by a few levels.
-        middle = (low[::4, ::4].astype(np.int16) + high[::4, ::4]) // 2
-        offsets = (image_HW[::4, ::4] - middle)[sure[::4, ::4]]
+        sure = known[::8, ::8] == 255
+        middle = (low[::8, ::8].astype(np.int16) + high[::8, ::8]) // 2
+        offsets = (image_HW[::8, ::8] - middle)[sure]
         offset = float(np.median(offsets)) if len(offsets) else 0.0
         level = cv2.add(image_HW, -offset) if abs(offset) >= 1 else image_HW
-        return ((level < low) | (level > high)) & sure, sure
+        out = cv2.max(cv2.compare(level, low, cv2.CMP_LT), cv2.compare(level, high, cv2.CMP_GT))
+        return np.asarray(out, np.uint8), np.asarray(known, np.uint8)
 
 
 def mosaic(
@@ -103,5 +100,6 @@ def mosaic(
     high = middle + tolerance + slack * (cv2.dilate(middle, _NEIGHBOURS) - middle)
     low = middle - tolerance - slack * (middle - cv2.erode(middle, _NEIGHBOURS))
     high, low = (np.clip(one, 0, 255).astype(np.uint8) for one in (high, low))
-    high[~known], low[~known] = 0, 255
-    return Mosaic(middle.astype(np.uint8), low, high, known.astype(np.uint8) * 255)
+    low[~known], high[~known] = 0, 255
+    bounds = np.stack([low, high, known.astype(np.uint8) * 255], axis=-1)
+    return Mosaic(middle.astype(np.uint8), bounds)

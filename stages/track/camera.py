@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 _GRID = 4  # flow vectors between two that the camera's motion is fitted to
 _RANSAC_PIXELS = 0.25  # of the flow's resolution
+_TRIES = 200  # of RANSAC; enough for a third of the points to find each other
 _AGREE, _BETTER = 0.7, 1.15  # share of points, times as many: see `fit_camera`
 _CELLS, _CELL_GAIN = 4, 0.2  # see `camera_between`; grey levels
 _STILL = 0.1  # a camera that moves no corner by so many pixels rests
 _TEXTURE = 2.0  # grey levels of local contrast that flow can be trusted from
 _LARGEST = 3.0  # area of a canvas in frames; a longer way of the camera is cut into pieces
+_IDENTITY = np.eye(3)
 _OVERLAP = 0.5  # share of a frame that its key frame must show
 _ANCHORS = 25  # frames of a piece that are laid onto their key frame
 
@@ -83,13 +85,19 @@ def fit_camera(
     chain of them drifts. RANSAC; OpenCV starts its generator anew in each call.
     """
     partial, inliers = cv2.estimateAffinePartial2D(
-        start_N2, end_N2, method=cv2.RANSAC, ransacReprojThreshold=_RANSAC_PIXELS
+        start_N2,
+        end_N2,
+        method=cv2.RANSAC,
+        ransacReprojThreshold=_RANSAC_PIXELS,
+        maxIters=_TRIES,
     )
     simple = None if partial is None else np.concatenate([partial, [[0.0, 0.0, 1.0]]])
     agree = 0 if partial is None else int(inliers.sum())
     if agree >= _AGREE * len(start_N2):
         return simple
-    matrix, inliers = cv2.findHomography(start_N2, end_N2, cv2.RANSAC, _RANSAC_PIXELS)
+    matrix, inliers = cv2.findHomography(
+        start_N2, end_N2, cv2.RANSAC, _RANSAC_PIXELS, maxIters=_TRIES
+    )
     if matrix is None or int(inliers.sum()) < _BETTER * agree:
         return simple
     return np.asarray(matrix, np.float64)
@@ -199,7 +207,7 @@ def warp(
     nearest: bool = False,
 ) -> NDArray[np.uint8]:
     """An image moved by a homography onto a canvas of (height, width); zero around it."""
-    if size == image_HW.shape and np.array_equal(matrix_33, np.eye(3)):
+    if size == image_HW.shape[:2] and (matrix_33 == _IDENTITY).all():
         return image_HW
     flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     moved = cv2.warpPerspective(image_HW, matrix_33, size[::-1], flags=flags)

@@ -15,10 +15,11 @@ from stages.track.flow import Motion, flow_engine
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _JOIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+_ROOM = 8  # pixels around what changed, so that closing does not stick to the cut
 _EDGE = 0.5  # flow is smooth: an outline lies where this share of the motion is left
 _HALO = np.ones((7, 7), np.uint8)  # how far an object's motion leaks into its surroundings
 _MAJORITY, _SHARE = (5, 5), 0.5
-_SAMPLES = 25  # frames that a mosaic is made of
+_SAMPLES = 21  # frames that a mosaic is made of
 _PARTLY, _RESTS = 0.2, 0.05  # share of a region that moves
 _GHOST = 1.2  # as strong must an outline be in the mosaic as in the frame
 _HOLE = 0.2  # of a frame's least object area: smaller holes are filled
@@ -107,10 +108,12 @@ def find_regions(
             span = slice(frames.start, frames.stop)
             to_canvas = _anchored(planes[0][span], to_canvas)
             grounds = mosaics([p[span] for p in planes], moving_Thw[span], to_canvas, size)
-            for t, matrix in zip(frames, to_canvas, strict=True):
+            maps = back_maps(planes, to_canvas)
+            for i, t in enumerate(frames):
                 changed = moving = enlarge(moving_Thw[t], (height, width))
                 if grounds:
-                    changed = differs([p[t] for p in planes], moving, grounds, matrix)
+                    back = [one[i] for one in maps]
+                    changed = differs([p[t] for p in planes], moving, grounds, back)
                 labels_THW[t], strength[t] = label(changed, moving, min_area=min_area)
     return Regions(labels_THW, strength)
 
@@ -179,14 +182,16 @@ def whole_objects(
     alike = np.zeros(samples[0].shape, np.bool_)
     size = grounds[0].middle_HW.shape
     left = np.zeros(size, np.uint8)
+    maps = back_maps(samples, to_canvas_T33)
     for i, matrix in enumerate(to_canvas_T33):
-        changed = differs([plane[i] for plane in samples], moving[i], grounds, matrix)
+        back = [one[i] for one in maps]
+        changed = differs([plane[i] for plane in samples], moving[i], grounds, back)
         alike[i] = changed == 0
         labels, share = label(changed, moving[i], min_area=0)
         whole = share >= _PARTLY
         whole[0] = False
         objects[i] = whole[labels]
-        ground = warp(grounds[0].middle_HW, np.linalg.inv(matrix), shape)
+        ground = warp(grounds[0].middle_HW, back[0], shape)
         edges, ground_edges = (_edges(image) for image in (samples[0][i], ground))
         for k in np.flatnonzero(share[1:] < _RESTS) + 1:
             region = (labels == k).astype(np.uint8)
@@ -194,8 +199,8 @@ def whole_objects(
             if cv2.mean(ground_edges, rim)[0] > _GHOST * cv2.mean(edges, rim)[0]:
                 left |= warp(region, matrix, size, nearest=True)
     if left.any():
-        for i, matrix in enumerate(to_canvas_T33):
-            here = warp(left, np.linalg.inv(matrix), shape, nearest=True)
+        for i in range(len(objects)):
+            here = warp(left, maps[0][i], shape, nearest=True)
             objects[i] |= (here > 0) & alike[i]
     return objects
 
@@ -231,21 +236,36 @@ def differs(
     planes: Sequence[NDArray[np.uint8]],
     moving_HW: NDArray[np.uint8],
     grounds: Sequence[Mosaic],
-    to_canvas_33: NDArray[np.float64],
+    from_canvas: Sequence[NDArray[np.float64]],
 ) -> NDArray[np.uint8]:
     """Pixels (H, W), 0 or 1, out of the background's range, or moving where it is unknown.
 
-    A pixel may look like the background by chance: the majority around it decides.
+    A pixel may look like the background by chance: the majority around it decides. The maps
+    lead from the canvas onto each plane.
     """
-    height, width = moving_HW.shape
-    changed = np.zeros((height, width), np.uint8)
-    for plane, ground in zip(planes, grounds, strict=True):
-        scale = np.diag([plane.shape[1] / width, plane.shape[0] / height, 1.0])
-        out, sure = ground.differs(plane, scale @ to_canvas_33 @ np.linalg.inv(scale))
-        if plane is planes[0]:
-            out = np.where(sure, out, moving_HW > 0)
-        changed |= enlarge(out.astype(np.uint8), (height, width))
-    return (cv2.blur(changed * np.uint8(255), _MAJORITY) > _SHARE * 255).astype(np.uint8)
+    changed, known = grounds[0].differs(planes[0], from_canvas[0])
+    colour = None
+    for plane, ground, back in zip(planes[1:], grounds[1:], from_canvas[1:], strict=True):
+        out, _ = ground.differs(plane, back)
+        colour = out if colour is None else cv2.max(colour, out)
+    if colour is not None:
+        changed = cv2.max(changed, enlarge(colour, changed.shape))
+    unknown = cv2.compare(known, 255, cv2.CMP_NE)
+    changed = cv2.max(changed, cv2.min(unknown, moving_HW * np.uint8(255)))
+    _, majority = cv2.threshold(cv2.blur(changed, _MAJORITY), _SHARE * 255, 1, cv2.THRESH_BINARY)
+    return np.asarray(majority, np.uint8)
+
+
+def back_maps(
+    planes: Sequence[NDArray[np.uint8]], to_canvas_T33: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """For each plane, maps (T, 3, 3) from its canvas onto its frames."""
+    height, width = planes[0].shape[1:]
+    maps = []
+    for plane in planes:
+        scale = np.diag([plane.shape[2] / width, plane.shape[1] / height, 1.0])
+        maps.append(np.linalg.inv(scale @ to_canvas_T33 @ np.linalg.inv(scale)))
+    return maps
 
 
 def label(
@@ -258,27 +278,29 @@ def label(
     Parts with little between them, such as the limbs of a body, are one region.
     """
     least = max(1.0, min_area * changed_HW.size)
-    solid = cv2.morphologyEx(changed_HW, cv2.MORPH_OPEN, _KERNEL)
-    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN)
-    solid = fill_holes(np.asarray(solid), largest=_HOLE * least)
-    count, joined, stats, _ = cv2.connectedComponentsWithStats(
-        cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN)
-    )
-    if count == 1:
-        return np.zeros(changed_HW.shape, np.uint8), np.zeros(1, np.float32)
+    labels_HW = np.zeros(changed_HW.shape, np.uint8)
+    left, top, width, height = cv2.boundingRect(changed_HW)
+    if width * height < least:
+        return labels_HW, np.zeros(1, np.float32)
+    box = np.s_[max(0, top - _ROOM) : top + height + _ROOM, max(0, left - _ROOM) : left + width + _ROOM]
+    solid = cv2.morphologyEx(changed_HW[box], cv2.MORPH_OPEN, _KERNEL)
+    solid = np.asarray(cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN), np.uint8)
+    solid = fill_holes(solid, largest=_HOLE * least)
+    joined = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN)
+    count, joined, stats, _ = cv2.connectedComponentsWithStats(joined)
     area = stats[:, cv2.CC_STAT_AREA]
     area[0] = 0
     order = [i for i in np.argsort(-area, kind="stable")[:_MAX_REGIONS] if area[i] >= least]
     renumber = np.zeros(count, np.uint8)
     renumber[order] = np.arange(1, len(order) + 1)
-    labels = renumber[joined]
-    labels[solid == 0] = 0
+    labels = renumber[joined] * solid
     flat = labels[::2, ::2].ravel()
     sizes = np.bincount(flat, minlength=len(order) + 1)
-    moved = np.bincount(flat, moving_HW[::2, ::2].ravel(), minlength=len(order) + 1)
+    moved = np.bincount(flat[moving_HW[box][::2, ::2].ravel() > 0], minlength=len(order) + 1)
     share = (moved / np.maximum(sizes, 1)).astype(np.float32)
     share[0] = 0
-    return labels, share
+    labels_HW[box] = labels
+    return labels_HW, share
 
 
 def fill_holes(mask_HW: NDArray[np.uint8], *, largest: float) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.track.camera import pixel_grid
 from stages.track.flow import Motion
 from stages.track.foreground import Regions
 
@@ -16,8 +15,9 @@ Mask = NDArray[np.uint8]  # (H, W), 0 or 1
 
 _MOST = 0.5  # share of a mask or region that lies in the other
 _BRIDGE = 3  # frames unseen that are filled all the same
-_LOOKS = 12.0  # grey levels that a resting object may differ from when it was last seen
+_LOOKS = 6.0  # grey levels that a resting object may differ from when it was last seen
 _CONTRAST = 0.35  # or this share of its own contrast
+_REACH = 8  # pixels around a mask that its motion is looked for in
 _MAX_ACTIVE = 32  # tubes followed at a time, those with most evidence
 
 
@@ -30,10 +30,10 @@ class Patch:
     mask: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, mask: Mask) -> Patch:
-        """Cut a mask that is not empty."""
-        left, top, width, height = cv2.boundingRect(mask)
-        return cls(left, top, mask[top : top + height, left : left + width] > 0)
+    def of(cls, mask: Mask, left: int = 0, top: int = 0) -> Patch:
+        """Cut a mask whose corner lies at (`left`, `top`); it may be empty."""
+        x, y, width, height = cv2.boundingRect(mask)
+        return cls(left + x, top + y, mask[y : y + height, x : x + width] > 0)
 
     @property
     def xyxy(self) -> tuple[int, int, int, int]:
@@ -44,6 +44,29 @@ class Patch:
     def shifted(self, x: int, y: int) -> Patch:
         """The patch at another place."""
         return Patch(self.left + x, self.top + y, self.mask)
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Index of the patch in its frame."""
+        left, top, right, bottom = self.xyxy
+        return np.s_[top:bottom, left:right]
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    def overlap(self, other: Patch) -> int:
+        """Pixels that two masks share."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right, bottom = (min(a, b) for a, b in zip(self.xyxy[2:], other.xyxy[2:], strict=True))
+        if left >= right or top >= bottom:
+            return 0
+        cut = [
+            one.mask[top - one.top : bottom - one.top, left - one.left : right - one.left]
+            for one in (self, other)
+        ]
+        return int(np.count_nonzero(cut[0] & cut[1]))
 
     def paste(self, shape: tuple[int, int]) -> Mask:
         """The mask in its frame."""
@@ -71,30 +94,30 @@ class Tube:
     patches: dict[int, Patch] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     strengths: dict[int, float] = field(default_factory=dict)
-    carried: Mask = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    carried: Patch = field(default_factory=lambda: Patch(0, 0, np.zeros((0, 0), np.bool_)))
     looks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     guesses: dict[int, Patch] = field(default_factory=dict)
     missed: int = 0
 
-    def see(self, t: int, mask: Mask, strength: float, score: float) -> None:
+    def see(self, t: int, patch: Patch, strength: float, score: float) -> None:
         """Take a mask that a frame shows, and the few guesses before it."""
         if len(self.guesses) <= _BRIDGE:
             for frame, guess in self.guesses.items():
                 self.patches[frame], self.scores[frame] = guess, 0.0
         self.guesses, self.missed = {}, 0
-        self.patches[t], self.scores[t], self.strengths[t] = Patch.of(mask), score, strength
-        self.carried = mask
+        self.patches[t], self.scores[t], self.strengths[t] = patch, score, strength
+        self.carried = patch
 
-    def carry(self, t: int) -> None:
+    def rest(self, t: int) -> None:
         """Take the carried mask of an object that rests."""
         for frame, guess in self.guesses.items():
             self.patches[frame], self.scores[frame] = guess, 0.0
         self.guesses, self.missed = {}, 0
-        self.patches[t], self.scores[t] = Patch.of(self.carried), 0.0
+        self.patches[t], self.scores[t] = self.carried, 0.0
 
     def miss(self, t: int) -> None:
         """Remember where the object should be."""
-        self.guesses[t] = Patch.of(self.carried)
+        self.guesses[t] = self.carried
         self.missed += 1
 
     def evidence(self, window: int) -> float:
@@ -129,46 +152,95 @@ def link(
     list of Tube
         All of them, in order of their end.
     """
-    count, height, width = regions.labels_THW.shape
-    grid = pixel_grid(height, width)
     active: list[Tube] = []
     finished: list[Tube] = []
-    for t in range(count):
-        labels = regions.labels_THW[t]
+    for t, labels in enumerate(regions.labels_THW):
+        strength = regions.strength[t]
         if motion.cut_T[t]:
             finished += active
             active = []
-        if active:
-            flow = cv2.resize(motion.backward_Thw2[t], (width, height))
-            at = grid + flow
-            for tube in active:
-                tube.carried = _moved(tube.carried, at)
-            finished += [tube for tube in active if not tube.carried.any()]
-            active = [tube for tube in active if tube.carried.any()]
-        following, taken = _match(t, active, labels, regions.strength[t], min_iou, min_length)
+        origins: dict[Tube, NDArray[np.float32]] = {}
         for tube in active:
-            if t in tube.strengths:
-                if t + 1 < count:
-                    tube.looks = grey_THW[t]
-            elif tube in following:
-                tube.looks = cv2.remap(tube.looks, at, None, cv2.INTER_LINEAR)
-                if looks_alike(grey_THW[t], tube.looks, tube.carried):
-                    tube.carry(t)
+            if t - 1 in tube.strengths:
+                tube.looks, corner = grey_THW[t - 1], (0, 0)
+            else:
+                corner = tube.carried.xyxy[:2]
+            tube.carried, at = carry(tube.carried, motion.backward_Thw2[t], labels.shape)
+            origins[tube] = at - np.array(corner, np.float32)
+        finished += [tube for tube in active if not tube.carried.area]
+        active = [tube for tube in active if tube.carried.area]
+        gone, taken = _match(t, active, labels, strength, min_iou, min_length)
+        following = []
+        for tube in active:
+            if t not in tube.strengths and tube not in gone:
+                here = grey_THW[t][tube.carried.box]
+                tube.looks = _read(tube.looks, origins[tube])
+                if looks_alike(here, tube.looks, tube.carried.mask):
+                    tube.rest(t)
                 elif tube.missed < max_gap:
                     tube.miss(t)
                 else:
                     finished.append(tube)
-                    following.remove(tube)
-        for number in range(1, len(regions.strength[t])):
+                    continue
+            if tube not in gone:
+                following.append(tube)
+        for number in range(1, len(strength)):
             if number not in taken and len(following) < _MAX_ACTIVE:
-                tube = Tube(looks=grey_THW[t])
-                mask = (labels == number).astype(np.uint8)
-                tube.see(t, mask, float(regions.strength[t][number]), 0.0)
+                tube = Tube()
+                patch = Patch.of((labels == number).astype(np.uint8))
+                tube.see(t, patch, float(strength[number]), 0.0)
                 following.append(tube)
         active = following
     for tube in finished + active:
         _score_first(tube)
     return finished + active
+
+
+def carry(
+    patch: Patch, backward_hw2: NDArray[np.float32], shape: tuple[int, int]
+) -> tuple[Patch, NDArray[np.float32]]:
+    """A mask moved along the flow, and where each pixel of its new box comes from.
+
+    Parameters
+    ----------
+    patch : Patch
+        In the frame before, of `shape`.
+    backward_hw2 : ndarray of shape (h, w, 2), float32
+        Flow to the frame before, at its own resolution.
+    """
+    ratio = backward_hw2.shape[0] / shape[0], backward_hw2.shape[1] / shape[1]
+    left, top, right, bottom = patch.xyxy
+    reach = _REACH
+    rows = slice(int(max(0, top - reach) * ratio[0]), int((bottom + reach) * ratio[0]) + 1)
+    columns = slice(int(max(0, left - reach) * ratio[1]), int((right + reach) * ratio[1]) + 1)
+    near = backward_hw2[rows, columns]
+    low, high = near.min(axis=(0, 1)) - 1, near.max(axis=(0, 1)) + 1
+    # A pixel x of the new mask has x + flow inside the old one.
+    x1, x2 = max(0, int(left - high[0])), min(shape[1], int(np.ceil(right - low[0])))
+    y1, y2 = max(0, int(top - high[1])), min(shape[0], int(np.ceil(bottom - low[1])))
+    if x1 >= x2 or y1 >= y2:
+        return Patch(0, 0, np.zeros((0, 0), np.bool_)), np.zeros((0, 0, 2), np.float32)
+    xs, ys = np.arange(x1, x2, dtype=np.float32), np.arange(y1, y2, dtype=np.float32)
+    fine = np.array([[ratio[1], 0, (x1 + 0.5) * ratio[1] - 0.5],
+                     [0, ratio[0], (y1 + 0.5) * ratio[0] - 0.5]])
+    at = cv2.warpAffine(
+        backward_hw2,
+        fine,
+        (x2 - x1, y2 - y1),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    at[..., 0] += xs
+    at[..., 1] += ys[:, None]
+    soft = cv2.remap(
+        patch.mask.astype(np.uint8) * np.uint8(255),
+        at - np.array([left, top], np.float32),
+        None,
+        cv2.INTER_LINEAR,
+    )
+    moved = Patch.of((soft > 127).astype(np.uint8), x1, y1)
+    cut = np.s_[moved.top - y1 : moved.xyxy[3] - y1, moved.left - x1 : moved.xyxy[2] - x1]
+    return moved, at[cut]
 
 
 def _match(
@@ -178,70 +250,79 @@ def _match(
     strength: NDArray[np.float32],
     min_iou: float,
     min_length: int,
-) -> tuple[list[Tube], set[int]]:
-    """Give regions to tubes; returns the tubes that live on and the regions taken."""
+) -> tuple[set[Tube], set[int]]:
+    """Give regions to tubes; returns the tubes that go up in others and the regions taken."""
     count = len(strength)
     if not active or count == 1:
-        return list(active), set()
+        return set(), set()
     area = np.bincount(labels.ravel(), minlength=count)
-    shared = np.stack([np.bincount(labels[tube.carried > 0], minlength=count) for tube in active])
-    size = np.array([int(tube.carried.sum()) for tube in active])
+    shared = np.stack(
+        [
+            np.bincount(labels[tube.carried.box][tube.carried.mask], minlength=count)
+            for tube in active
+        ]
+    )
+    size = np.array([tube.carried.area for tube in active])
     iou = shared / (area[None] + size[:, None] - shared)
-    iou[:, 0] = 0
     pairs = assign(iou[:, 1:], min_iou=min_iou)
     owners: dict[int, list[int]] = {j + 1: [i] for i, j in pairs.items()}
-    gone: set[int] = set()
+    gone: set[Tube] = set()
     for i in sorted(set(range(len(active))) - set(pairs)):
         j = int(shared[i, 1:].argmax()) + 1
         if j in owners and shared[i, j] >= _MOST * size[i]:
             young = [k for k in (i, *owners[j]) if len(active[k].strengths) < min_length]
             if i in young:
-                gone.add(i)
+                gone.add(active[i])
             elif owners[j][0] in young:  # the older one takes its place
-                gone.add(owners[j][0])
+                gone.add(active[owners[j][0]])
                 owners[j] = [i]
             else:
                 owners[j].append(i)
-    parts: dict[int, list[int]] = {own[0]: [j] for j, own in owners.items() if len(own) == 1}
+    alone = {own[0]: [j] for j, own in owners.items() if len(own) == 1}
     taken = set(owners)
-    for j in set(range(1, count)) - taken:
+    for j in sorted(set(range(1, count)) - taken):
         i = int(shared[:, j].argmax())
-        if i in parts and shared[i, j] >= _MOST * area[j]:
-            parts[i].append(j)
+        if i in alone and shared[i, j] >= _MOST * area[j]:
+            alone[i].append(j)
             taken.add(j)
-    for i, numbers in parts.items():
-        mask = np.isin(labels, numbers).astype(np.uint8)
-        whole = int(mask.sum())
-        both = int(shared[i, numbers].sum())
-        score = both / (whole + size[i] - both)
-        active[i].see(t, mask, float(strength[numbers[0]]), float(score))
+    for i, numbers in alone.items():
+        mask = np.isin(labels, numbers) if len(numbers) > 1 else labels == numbers[0]
+        _see(active[i], t, mask, float(strength[numbers[0]]))
     for j, own in owners.items():
         if len(own) > 1:
-            nearest = share_out(labels == j, [active[i].carried for i in own])
-            for i, mask in zip(own, nearest, strict=True):
+            shares = share_out(labels == j, [active[i].carried for i in own])
+            for i, mask in zip(own, shares, strict=True):
                 if mask.any():
-                    both = int((mask & active[i].carried).sum())
-                    score = both / (int(mask.sum()) + size[i] - both)
-                    active[i].see(t, mask, float(strength[j]), score)
-    return [tube for i, tube in enumerate(active) if i not in gone], taken
+                    _see(active[i], t, mask, float(strength[j]))
+    return gone, taken
 
 
-def share_out(region_HW: NDArray[np.bool_], masks: list[Mask]) -> list[Mask]:
+def _see(tube: Tube, t: int, mask_HW: NDArray[np.bool_], strength: float) -> None:
+    patch = Patch.of(mask_HW.astype(np.uint8))
+    both = patch.overlap(tube.carried)
+    tube.see(t, patch, strength, both / (patch.area + tube.carried.area - both))
+
+
+def share_out(region_HW: NDArray[np.bool_], masks: list[Patch]) -> list[NDArray[np.bool_]]:
     """Parts of a region, each pixel going to the nearest mask, the first on a tie."""
     distance = np.stack(
-        [cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_3) for mask in masks]
+        [
+            cv2.distanceTransform(1 - mask.paste(region_HW.shape), cv2.DIST_L2, cv2.DIST_MASK_3)
+            for mask in masks
+        ]
     )
     nearest = distance.argmin(axis=0)
-    return [(region_HW & (nearest == i)).astype(np.uint8) for i in range(len(masks))]
+    return [region_HW & (nearest == i) for i in range(len(masks))]
 
 
-def looks_alike(here_HW: NDArray[np.uint8], before_HW: NDArray[np.uint8], mask: Mask) -> bool:
+def looks_alike(
+    here_HW: NDArray[np.uint8], before_HW: NDArray[np.uint8], mask_HW: NDArray[np.bool_]
+) -> bool:
     """Whether a frame shows under a mask what another showed, a shade lighter or darker."""
-    inside = mask > 0
-    here, before = here_HW[inside].astype(np.float32), before_HW[inside].astype(np.float32)
+    here, before = here_HW[mask_HW].astype(np.float32), before_HW[mask_HW].astype(np.float32)
     here -= here.mean()
     before -= before.mean()
-    return bool(np.abs(here - before).mean() <= max(_LOOKS / 2, _CONTRAST * before.std()))
+    return bool(np.abs(here - before).mean() <= max(_LOOKS, _CONTRAST * before.std()))
 
 
 def assign(iou_NM: NDArray[np.float64], *, min_iou: float) -> dict[int, int]:
@@ -254,9 +335,9 @@ def assign(iou_NM: NDArray[np.float64], *, min_iou: float) -> dict[int, int]:
     return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if kept[i, j] > 0}
 
 
-def _moved(mask: Mask, at_HW2: NDArray[np.float32]) -> Mask:
-    soft = cv2.remap(mask * np.uint8(255), at_HW2, None, cv2.INTER_LINEAR)
-    return (soft > 127).astype(np.uint8)
+def _read(image_HW: NDArray[np.uint8], at_hw2: NDArray[np.float32]) -> NDArray[np.uint8]:
+    read = cv2.remap(image_HW, at_hw2, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(read, np.uint8)
 
 
 def _score_first(tube: Tube) -> None:

@@ -95,6 +95,7 @@ def _end(
 ) -> _End:
     usual = float(np.median([patch.mask.sum() for patch in tube.patches.values()]))
     frames = [t for t in sorted(tube.strengths) if tube.patches[t].mask.sum() >= _WHOLE * usual]
+    frames = frames or sorted(tube.strengths)
     chosen = frames[-_ENDS:] if last else frames[:_ENDS]
     places = []
     for t in chosen:
