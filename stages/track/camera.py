@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 _GRID = 4  # flow vectors between two that the camera's motion is fitted to
 _RANSAC_PIXELS = 0.25  # of the flow's resolution
+_LEAST_POINTS = 16
 _TRIES = 200  # of RANSAC; enough for a third of the points to find each other
 _AGREE, _BETTER = 0.7, 1.15  # share of points, times as many: see `fit_camera`
 _CELLS, _CELL_GAIN = 4, 0.2  # see `camera_between`; grey levels
@@ -40,7 +41,7 @@ def camera_between(
     points = np.s_[_GRID // 2 :: _GRID, _GRID // 2 :: _GRID]
     start, moved = grid_hw2[points].reshape(-1, 2), flow_hw2[points].reshape(-1, 2)
     known = texture(here_hw)[points].ravel() >= _TEXTURE
-    if known.sum() >= 16:
+    if known.sum() >= _LEAST_POINTS:
         start, moved = start[known], moved[known]
     matrix = fit_camera(start, start + moved)
     if matrix is None:
@@ -80,9 +81,10 @@ def fit_camera(
 
     Notes
     -----
-    A shift with turn and zoom if that explains most points, else a homography: between
-    neighbouring frames its four other parameters mostly fit the noise of the flow, and a
-    chain of them drifts. RANSAC; OpenCV starts its generator anew in each call.
+    A shift with turn and zoom by RANSAC if that explains most points: between neighbouring
+    frames the four other parameters of a homography mostly fit the noise of the flow, and a
+    chain of them drifts. Else the homography that grows from it, if it explains clearly
+    more. OpenCV starts its generator anew in each call.
     """
     partial, inliers = cv2.estimateAffinePartial2D(
         start_N2,
@@ -91,16 +93,29 @@ def fit_camera(
         ransacReprojThreshold=_RANSAC_PIXELS,
         maxIters=_TRIES,
     )
-    simple = None if partial is None else np.concatenate([partial, [[0.0, 0.0, 1.0]]])
-    agree = 0 if partial is None else int(inliers.sum())
+    if partial is None:
+        return None
+    simple = np.concatenate([partial, [[0.0, 0.0, 1.0]]])
+    agree = int(inliers.sum())
     if agree >= _AGREE * len(start_N2):
         return simple
-    matrix, inliers = cv2.findHomography(
-        start_N2, end_N2, cv2.RANSAC, _RANSAC_PIXELS, maxIters=_TRIES
-    )
-    if matrix is None or int(inliers.sum()) < _BETTER * agree:
-        return simple
-    return np.asarray(matrix, np.float64)
+    matrix = simple
+    for bound in (4 * _RANSAC_PIXELS, 2 * _RANSAC_PIXELS, _RANSAC_PIXELS):
+        near = _misses(matrix, start_N2, end_N2) < bound
+        if near.sum() < _LEAST_POINTS:
+            return simple
+        matrix, _ = cv2.findHomography(start_N2[near], end_N2[near], 0)
+        if matrix is None:
+            return simple
+    better = int((_misses(matrix, start_N2, end_N2) < _RANSAC_PIXELS).sum())
+    return np.asarray(matrix, np.float64) if better >= _BETTER * agree else simple
+
+
+def _misses(
+    matrix_33: NDArray[np.float64], start_N2: NDArray[np.float32], end_N2: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    moved = cv2.perspectiveTransform(start_N2[None], matrix_33)[0]
+    return np.asarray(np.hypot(*(moved - end_N2).T), np.float32)
 
 
 def pieces(
@@ -183,7 +198,7 @@ def anchor(
             rows, columns = grid[:, 1].astype(int), grid[:, 0].astype(int)
             seen = (shown[rows, columns] > 0) & (texture(half_Thw[key])[rows, columns] >= _TEXTURE)
             start, end = (grid + moved[rows, columns])[seen], grid[seen]
-            error = fit_camera(start, end) if len(start) >= 16 else None
+            error = fit_camera(start, end) if len(start) >= _LEAST_POINTS else None
             if error is not None:
                 correction = key_place @ error @ np.linalg.inv(key_place) @ correction
             found[i] = correction / correction[2, 2]

@@ -117,7 +117,7 @@ def _last(grid_hw2: NDArray[np.float32]) -> tuple[float, float]:
 
 def flow_engine() -> Any:
     """DIS as it is used here: FAST down to the finest scale."""
-    dis = _cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis = _cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     dis.setFinestScale(0)
     return dis
 
