@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.variant import Variant
 from stages.track.flow import Motion
 from stages.track.footage import Footage
@@ -20,8 +23,19 @@ class Backend(Variant):
 
     package: ClassVar[str] = "stages.track.backends"
 
-    def regions(self, footage: Footage, motion: Motion, *, min_area: float) -> Regions:
-        """Regions of each frame that may be objects."""
+    def regions(
+        self,
+        footage: Footage,
+        motion: Motion,
+        *,
+        min_area: float,
+        known_THW: NDArray[np.uint8] | None = None,
+    ) -> Regions:
+        """Regions of each frame that may be objects.
+
+        ``known_THW`` (T, H, W) is not zero where an object rests that moved before: asked
+        for once more, a back-end can tell it from the scene.
+        """
         raise NotImplementedError
 
     def follow(self, tubes: list[Tube], footage: Footage, motion: Motion) -> list[Tube]:

@@ -14,9 +14,9 @@ _RANSAC_PIXELS = 0.25  # of the flow's resolution
 _LEAST_POINTS = 16
 _TRIES = 200  # of RANSAC; enough for a third of the points to find each other
 _AGREE, _BETTER = 0.7, 1.15  # share of points, times as many: see `fit_camera`
-_CELLS, _CELL_GAIN = 4, 0.2  # see `camera_between`; grey levels
+_CELLS, _CELL_GAIN, _RIM_SHARE = 8, 0.25, 0.3  # see `camera_between`; grey levels
 _STILL = 0.1  # a camera that moves no corner by so many pixels rests
-_TEXTURE = 2.0  # grey levels of local contrast that flow can be trusted from
+TEXTURE = 2.0  # grey levels of local contrast that flow can be trusted from
 _LARGEST = 3.0  # area of a canvas in frames; a longer way of the camera is cut into pieces
 _IDENTITY = np.eye(3)
 _OVERLAP = 0.5  # share of a frame that its key frame must show
@@ -28,6 +28,7 @@ def camera_between(
     before_hw: NDArray[np.uint8],
     flow_hw2: NDArray[np.float32],
     grid_hw2: NDArray[np.float32],
+    texture_hw: NDArray[np.uint8],
 ) -> NDArray[np.float64] | None:
     """Homography from a frame to the one before; None where the camera rests.
 
@@ -35,12 +36,13 @@ def camera_between(
     -----
     RANSAC on the flow of textured points; OpenCV starts its generator anew in each call.
     A camera moves everything: where its motion and rest explain the frames differently, its
-    motion must be right in most of 4 x 4 cells, and at three sides of the frame. Else the
-    one textured thing before a plain wall would be the background, and the wall would move.
+    motion must be right in most of 8 x 8 cells, in many of those along the frame's border,
+    and at three sides of it. Else the one textured thing before a plain wall would be the
+    background, and the wall would move.
     """
     points = np.s_[_GRID // 2 :: _GRID, _GRID // 2 :: _GRID]
     start, moved = grid_hw2[points].reshape(-1, 2), flow_hw2[points].reshape(-1, 2)
-    known = texture(here_hw)[points].ravel() >= _TEXTURE
+    known = texture_hw[points].ravel() >= TEXTURE
     if known.sum() >= _LEAST_POINTS:
         start, moved = start[known], moved[known]
     matrix = fit_camera(start, start + moved)
@@ -68,8 +70,11 @@ def camera_between(
     ]
     gain = errors[0] - errors[1]
     wins, losses = gain > _CELL_GAIN, gain < -_CELL_GAIN
+    rim = np.ones_like(wins)
+    rim[1:-1, 1:-1] = False
     sides = [wins[0], wins[-1], wins[:, 0], wins[:, -1]]
-    if wins.sum() < max(4, losses.sum()) or sum(side.any() for side in sides) < 3:
+    everywhere = wins[rim].mean() >= _RIM_SHARE and sum(side.any() for side in sides) >= 3
+    if not everywhere or wins.sum() < 2 * losses.sum():
         return None
     return np.asarray(matrix, np.float64)
 
@@ -196,7 +201,7 @@ def anchor(
             there = np.where(shown > 0, warp(half_Thw[i], across, shape), half_Thw[key])
             moved = flow(half_Thw[key], there, None)
             rows, columns = grid[:, 1].astype(int), grid[:, 0].astype(int)
-            seen = (shown[rows, columns] > 0) & (texture(half_Thw[key])[rows, columns] >= _TEXTURE)
+            seen = (shown[rows, columns] > 0) & (texture(half_Thw[key])[rows, columns] >= TEXTURE)
             start, end = (grid + moved[rows, columns])[seen], grid[seen]
             error = fit_camera(start, end) if len(start) >= _LEAST_POINTS else None
             if error is not None:

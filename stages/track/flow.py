@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.track.camera import camera_between, pixel_grid
+from stages.track.camera import camera_between, pixel_grid, texture, warp
 
 _cv2: Any = cv2  # its stubs lack DIS
 _MARGIN = 2.0  # pixels from the frame's border within which flow is a guess
+_SMOOTH = 15, 15  # see `is_cut`
+_STEADY = 0.15  # see `steady`
 _DETAIL = 7  # pixels of the flow's resolution: what is wider is light and shade
 
 
@@ -30,6 +32,11 @@ class Motion:
         Flow to the previous frame; zero where there is none.
     residual_Thw : ndarray of shape (T, h, w), float32
         Length of the flow that is left when the camera's is taken away.
+    change_Thw : ndarray of shape (T, h, w), uint8
+        Grey levels, mean over 5 x 5 pixels, by which a frame differs from the one before
+        when the camera's motion is undone.
+    texture_Thw : ndarray of shape (T, h, w), uint8
+        Local contrast in grey levels.
     camera_T33 : ndarray of shape (T, 3, 3), float64
         Maps a background pixel onto the previous frame, in working pixels.
     cut_T : ndarray of shape (T,), bool
@@ -38,6 +45,8 @@ class Motion:
 
     backward_Thw2: NDArray[np.float32]
     residual_Thw: NDArray[np.float32]
+    change_Thw: NDArray[np.uint8]
+    texture_Thw: NDArray[np.uint8]
     camera_T33: NDArray[np.float64]
     cut_T: NDArray[np.bool_]
 
@@ -74,34 +83,54 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, min_match: float) -> Motion:
     cut[0] = True
     dis = flow_engine()
     grid = pixel_grid(size[1], size[0])
-    before = cv2.resize(grey_THW[0], size, interpolation=cv2.INTER_AREA)
+    half = np.stack([cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in grey_THW])
+    grain = np.stack([texture(one) for one in half])
+    change = np.zeros_like(half)
     for t in range(1, count):
-        here = cv2.resize(grey_THW[t], size, interpolation=cv2.INTER_AREA)
+        before, here = half[t - 1], half[t]
         flow = dis.calc(here, before, None)
-        cut[t] = is_cut(here, before, grid + flow, min_match=min_match)
+        cut[t] = is_cut(here, before, flow, grid, min_match=min_match)
         if not cut[t]:
-            matrix = camera_between(here, before, flow, grid)
+            matrix = camera_between(here, before, flow, grid, grain[t])
             backward[t] = flow
-            residual[t] = residual_motion(flow, matrix, grid)
             if matrix is not None:
-                camera[t] = scale @ matrix @ np.linalg.inv(scale)
-        before = here
+                camera[t] = matrix
+    steady(camera, cut)
+    for t in range(1, count):
+        if not cut[t]:
+            residual[t] = residual_motion(backward[t], camera[t], grid)
+            still = warp(half[t - 1], np.linalg.inv(camera[t]), half.shape[1:])
+            change[t] = cv2.blur(cv2.absdiff(half[t], still), (5, 5))
     stretch = np.float32(scale[0, 0])
     backward *= stretch
     residual *= stretch
-    return Motion(backward, residual, camera, cut)
+    camera = scale @ camera @ np.linalg.inv(scale)
+    return Motion(backward, residual, change, grain, camera, cut)
+
+
+def steady(camera_T33: NDArray[np.float64], cut_T: NDArray[np.bool_]) -> None:
+    """Hold a camera still, in place, that seems to move in a few frames of a shot only.
+
+    A tripod's picture rests for good; one wrong motion would shift the rest of the shot.
+    """
+    shot = np.cumsum(cut_T)
+    moves = (camera_T33 != np.eye(3)).any(axis=(1, 2))
+    for number in range(1, int(shot[-1]) + 1):
+        frames = shot == number
+        if moves[frames].mean() < _STEADY:
+            camera_T33[frames] = np.eye(3)
 
 
 def residual_motion(
     flow_hw2: NDArray[np.float32],
-    camera_33: NDArray[np.float64] | None,
+    camera_33: NDArray[np.float64],
     grid_hw2: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Length (h, w) of what is left of a flow without the camera's.
 
     What the camera has just brought into view has no counterpart, and so no motion.
     """
-    if camera_33 is None:
+    if (camera_33 == np.eye(3)).all():
         return np.asarray(cv2.magnitude(flow_hw2[..., 0], flow_hw2[..., 1]), np.float32)
     origin = cv2.perspectiveTransform(grid_hw2, camera_33)
     own = flow_hw2 - (origin - grid_hw2)
@@ -125,18 +154,22 @@ def flow_engine() -> Any:
 def is_cut(
     here_hw: NDArray[np.uint8],
     before_hw: NDArray[np.uint8],
-    at_hw2: NDArray[np.float32],
+    flow_hw2: NDArray[np.float32],
+    grid_hw2: NDArray[np.float32],
     *,
     min_match: float,
 ) -> bool:
     """Whether the details of two frames do not correlate, not even after warping.
 
-    Details only, so that a flash or a passing shade is no cut.
+    Details only, so that a flash or a passing shade is no cut. The flow is smoothed first:
+    that of a motion stays as it is, that of two scenes is a jumble that finds a likeness of
+    every patch.
     """
     detail = _detail(here_hw)
     if _correlation(detail, _detail(before_hw)) >= min_match:
         return False
-    warped = cv2.remap(before_hw, at_hw2, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    at = grid_hw2 + cv2.blur(flow_hw2, _SMOOTH)
+    warped = cv2.remap(before_hw, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return _correlation(detail, _detail(np.asarray(warped, np.uint8))) < min_match
 
 

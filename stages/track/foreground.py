@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.track.background import Mosaic, mosaic
-from stages.track.camera import anchor, pieces, warp
+from stages.track.camera import TEXTURE, anchor, pieces
 from stages.track.flow import Motion, flow_engine
 
 _KERNEL = np.ones((3, 3), np.uint8)
-_JOIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
-_ROOM = 8  # pixels around what changed, so that closing does not stick to the cut
+_JOIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+_ROOM = 4  # pixels that closing reaches
+_CHANGE = 1.0, 1.6  # grey levels, and times what most of the frame changes by
+_LEAST_RESTING = 50  # pixels that the noise of flow can be told from
 _EDGE = 0.5  # flow is smooth: an outline lies where this share of the motion is left
 _HALO = np.ones((7, 7), np.uint8)  # how far an object's motion leaks into its surroundings
 _MAJORITY, _SHARE = (5, 5), 0.5
 _SAMPLES = 21  # frames that a mosaic is made of
-_PARTLY, _RESTS = 0.2, 0.05  # share of a region that moves
-_GHOST = 1.2  # as strong must an outline be in the mosaic as in the frame
+_INNER = np.ones((9, 9), np.uint8)  # flow goes beyond an outline by half of it
+_AROUND = np.ones((15, 15), np.uint8)  # a mask that was carried on may lack its rim
+_PARTLY = 0.2  # share of a region that moves
 _HOLE = 0.2  # of a frame's least object area: smaller holes are filled
 _MAX_REGIONS = 64  # of a frame, largest first
 
@@ -46,31 +49,38 @@ class Regions:
 
 
 def moving_pixels(
-    residual_hw: NDArray[np.float32], *, min_motion: float, noise_factor: float
-) -> NDArray[np.uint8]:
-    """Pixels (h, w), 0 or 1, that move unlike the camera.
+    motion: Motion, t: int, *, min_motion: float, noise_factor: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels (h, w), 0 or 1, whose flow is unlike the camera's, and those that surely move.
 
     Parameters
     ----------
-    residual_hw : ndarray of shape (h, w), float32
-        See `stages.track.flow.Motion`.
+    motion : Motion
+    t : int
     min_motion : float
         Least residual motion that counts, in pixels a frame.
     noise_factor : float
-        Least residual in robust deviations above the frame's median.
+        Least residual in robust deviations above that of the background.
 
     Notes
     -----
-    Flow is smooth, an object drags its surroundings along: what moves much less than the
-    things beside it does not count.
+    Flow is smooth, an object drags its surroundings along, far over a plain wall. So a
+    motion is sure where there is texture or the picture changes with it; and what moves much
+    less than the things beside it does not count at all. Textured pixels that do not change
+    tell how exact the flow is.
     """
-    sparse = residual_hw[::2, ::2].ravel()
-    median = np.median(sparse)
-    deviation = 1.4826 * np.median(np.abs(sparse - median))
-    threshold = max(min_motion, float(median + noise_factor * deviation))
-    moves = residual_hw > threshold
-    moves &= residual_hw > _EDGE * cv2.dilate(residual_hw, _HALO)
-    return moves.astype(np.uint8)
+    residual_hw, change_hw = motion.residual_Thw[t], motion.change_Thw[t]
+    level = _CHANGE[0] + _CHANGE[1] * float(np.quantile(change_hw[::2, ::2], 0.3))
+    changes = (change_hw > level).astype(np.uint8)
+    textured = (motion.texture_Thw[t] >= TEXTURE).astype(np.uint8)
+    rests = residual_hw[textured > changes][::4]
+    threshold = min_motion
+    if len(rests) >= _LEAST_RESTING:
+        median = np.median(rests)
+        deviation = 1.4826 * np.median(np.abs(rests - median))
+        threshold = max(min_motion, float(median + noise_factor * deviation))
+    moves = residual_hw > np.maximum(threshold, _EDGE * cv2.dilate(residual_hw, _HALO))
+    return moves.astype(np.uint8), moves & (textured | cv2.dilate(changes, _KERNEL))
 
 
 def find_regions(
@@ -80,6 +90,7 @@ def find_regions(
     min_motion: float,
     noise_factor: float,
     min_area: float,
+    known_THW: NDArray[np.uint8] | None = None,
 ) -> Regions:
     """Regions that differ from the background, or move where none is known.
 
@@ -92,28 +103,32 @@ def find_regions(
         See `moving_pixels`.
     min_area : float
         Least area of a region as a fraction of the frame.
+    known_THW : ndarray of shape (T, H, W), uint8, optional
+        Not zero where an object is known to be: no sample of the background.
     """
     count, height, width = planes[0].shape
     labels_THW = np.zeros(planes[0].shape, np.uint8)
     strength = [np.zeros(1, np.float32)] * count
     planes = [np.stack([cv2.GaussianBlur(one, (3, 3), 0) for one in plane]) for plane in planes]
-    moving_Thw = np.stack(
-        [
-            moving_pixels(residual, min_motion=min_motion, noise_factor=noise_factor)
-            for residual in motion.residual_Thw
-        ]
-    )
+    found = [
+        moving_pixels(motion, t, min_motion=min_motion, noise_factor=noise_factor)
+        for t in range(count)
+    ]
+    moving_Thw, sure_Thw = (np.stack(masks) for masks in zip(*found, strict=True))
     for shot in motion.shots():
         for frames, to_canvas, size in pieces(shot, motion.camera_T33, height, width):
             span = slice(frames.start, frames.stop)
             to_canvas = _anchored(planes[0][span], to_canvas)
-            grounds = mosaics([p[span] for p in planes], moving_Thw[span], to_canvas, size)
+            known = None if known_THW is None else known_THW[span]
+            cut = [plane[span] for plane in planes]
+            grounds = mosaics(cut, sure_Thw[span], known, to_canvas, size)
             maps = back_maps(planes, to_canvas)
             for i, t in enumerate(frames):
-                changed = moving = enlarge(moving_Thw[t], (height, width))
+                changed = enlarge(sure_Thw[t], (height, width))
                 if grounds:
                     back = [one[i] for one in maps]
-                    changed = differs([p[t] for p in planes], moving, grounds, back)
+                    changed = differs([p[t] for p in planes], changed, grounds, back)
+                moving = enlarge(moving_Thw[t], (height, width))
                 labels_THW[t], strength[t] = label(changed, moving, min_area=min_area)
     return Regions(labels_THW, strength)
 
@@ -140,6 +155,7 @@ def enlarge(mask_hw: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.ui
 def mosaics(
     planes: Sequence[NDArray[np.uint8]],
     moving_Thw: NDArray[np.uint8],
+    known_THW: NDArray[np.uint8] | None,
     to_canvas_T33: NDArray[np.float64],
     size: tuple[int, int],
 ) -> list[Mosaic]:
@@ -158,6 +174,8 @@ def mosaics(
     samples = [plane[chosen] for plane in planes]
     moving = [enlarge(moving_Thw[t], (height, width)) for t in chosen]
     hidden = np.stack([cv2.dilate(one, _KERNEL) for one in moving])
+    if known_THW is not None:
+        hidden |= np.stack([cv2.dilate(known_THW[t], _AROUND) for t in chosen])
     grounds = _mosaics(samples, hidden, places, size)
     if not grounds:
         return []
@@ -171,42 +189,15 @@ def whole_objects(
     grounds: Sequence[Mosaic],
     to_canvas_T33: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """Pixels (T, H, W) of each sample that belong to an object.
-
-    A region that moves in part is one. A region at rest is either an object, or the place
-    that an object of the mosaic has left: then its outline is one of the mosaic, and the
-    object is in the frames that look like the mosaic there.
-    """
-    shape = samples[0].shape[1:]
+    """Pixels (T, H, W) of each sample in regions that move in part."""
     objects = np.zeros(samples[0].shape, np.uint8)
-    alike = np.zeros(samples[0].shape, np.bool_)
-    size = grounds[0].middle_HW.shape
-    left = np.zeros(size, np.uint8)
     maps = back_maps(samples, to_canvas_T33)
-    for i, matrix in enumerate(to_canvas_T33):
+    for i in range(len(objects)):
         back = [one[i] for one in maps]
         changed = differs([plane[i] for plane in samples], moving[i], grounds, back)
-        alike[i] = changed == 0
         labels, share = label(changed, moving[i], min_area=0)
-        whole = share >= _PARTLY
-        whole[0] = False
-        objects[i] = whole[labels]
-        ground = warp(grounds[0].middle_HW, back[0], shape)
-        edges, ground_edges = (_edges(image) for image in (samples[0][i], ground))
-        for k in np.flatnonzero(share[1:] < _RESTS) + 1:
-            region = (labels == k).astype(np.uint8)
-            rim = cv2.dilate(region, _KERNEL) - cv2.erode(region, _KERNEL)
-            if cv2.mean(ground_edges, rim)[0] > _GHOST * cv2.mean(edges, rim)[0]:
-                left |= warp(region, matrix, size, nearest=True)
-    if left.any():
-        for i in range(len(objects)):
-            here = warp(left, maps[0][i], shape, nearest=True)
-            objects[i] |= (here > 0) & alike[i]
+        objects[i] = (share >= _PARTLY)[labels]
     return objects
-
-
-def _edges(image_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.morphologyEx(image_HW, cv2.MORPH_GRADIENT, _KERNEL), np.uint8)
 
 
 def _mosaics(
@@ -240,8 +231,9 @@ def differs(
 ) -> NDArray[np.uint8]:
     """Pixels (H, W), 0 or 1, out of the background's range, or moving where it is unknown.
 
-    A pixel may look like the background by chance: the majority around it decides. The maps
-    lead from the canvas onto each plane.
+    The inner part of what moves counts in any case: the mosaic may show the object itself,
+    where it comes to rest. A pixel may look like the background by chance: the majority
+    around it decides. The maps lead from the canvas onto each plane.
     """
     changed, known = grounds[0].differs(planes[0], from_canvas[0])
     colour = None
@@ -251,7 +243,8 @@ def differs(
     if colour is not None:
         changed = cv2.max(changed, enlarge(colour, changed.shape))
     unknown = cv2.compare(known, 255, cv2.CMP_NE)
-    changed = cv2.max(changed, cv2.min(unknown, moving_HW * np.uint8(255)))
+    inner = cv2.erode(moving_HW, _INNER) * np.uint8(255)
+    changed = cv2.max(changed, cv2.max(inner, cv2.min(unknown, moving_HW * np.uint8(255))))
     _, majority = cv2.threshold(cv2.blur(changed, _MAJORITY), _SHARE * 255, 1, cv2.THRESH_BINARY)
     return np.asarray(majority, np.uint8)
 
@@ -282,12 +275,16 @@ def label(
     left, top, width, height = cv2.boundingRect(changed_HW)
     if width * height < least:
         return labels_HW, np.zeros(1, np.float32)
-    box = np.s_[max(0, top - _ROOM) : top + height + _ROOM, max(0, left - _ROOM) : left + width + _ROOM]
-    solid = cv2.morphologyEx(changed_HW[box], cv2.MORPH_OPEN, _KERNEL)
+    box = np.s_[top : top + height, left : left + width]
+    # Closing would stick to the border of what is cut out, so it gets room.
+    wide = cv2.copyMakeBorder(changed_HW[box], *[_ROOM] * 4, cv2.BORDER_CONSTANT, value=0)
+    solid = cv2.morphologyEx(wide, cv2.MORPH_OPEN, _KERNEL)
     solid = np.asarray(cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN), np.uint8)
     solid = fill_holes(solid, largest=_HOLE * least)
     joined = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN)
     count, joined, stats, _ = cv2.connectedComponentsWithStats(joined)
+    inner = np.s_[_ROOM:-_ROOM, _ROOM:-_ROOM]
+    solid, joined = solid[inner], joined[inner]
     area = stats[:, cv2.CC_STAT_AREA]
     area[0] = 0
     order = [i for i in np.argsort(-area, kind="stable")[:_MAX_REGIONS] if area[i] >= least]

@@ -14,6 +14,8 @@ from stages.track.foreground import Regions
 Mask = NDArray[np.uint8]  # (H, W), 0 or 1
 
 _MOST = 0.5  # share of a mask or region that lies in the other
+_PART = 0.3  # of an object may come off and still be counted as its own
+_GROWTH = 2.5  # times the area from one frame to the next: more is another thing
 _BRIDGE = 3  # frames unseen that are filled all the same
 _LOOKS = 6.0  # grey levels that a resting object may differ from when it was last seen
 _CONTRAST = 0.35  # or this share of its own contrast
@@ -264,6 +266,8 @@ def _match(
     )
     size = np.array([tube.carried.area for tube in active])
     iou = shared / (area[None] + size[:, None] - shared)
+    ratio = area[None] / size[:, None]
+    iou[(ratio > _GROWTH) | (ratio < 1 / _GROWTH)] = 0
     pairs = assign(iou[:, 1:], min_iou=min_iou)
     owners: dict[int, list[int]] = {j + 1: [i] for i, j in pairs.items()}
     gone: set[Tube] = set()
@@ -273,16 +277,17 @@ def _match(
             young = [k for k in (i, *owners[j]) if len(active[k].strengths) < min_length]
             if i in young:
                 gone.add(active[i])
-            elif owners[j][0] in young:  # the older one takes its place
+            elif not young:
+                owners[j].append(i)
+            elif iou[i, j] >= min_iou:  # the older one takes its place
                 gone.add(active[owners[j][0]])
                 owners[j] = [i]
-            else:
-                owners[j].append(i)
     alone = {own[0]: [j] for j, own in owners.items() if len(own) == 1}
     taken = set(owners)
     for j in sorted(set(range(1, count)) - taken):
         i = int(shared[:, j].argmax())
-        if i in alone and shared[i, j] >= _MOST * area[j]:
+        small = area[j] <= _PART * size[i]
+        if small and i in alone and shared[i, j] >= _MOST * area[j]:
             alone[i].append(j)
             taken.add(j)
     for i, numbers in alone.items():

@@ -142,15 +142,23 @@ def tubes_of_window(
         return []
     grey_THW = footage.planes[0]
     motion = measure_motion(grey_THW, min_match=parameters.min_match)
-    regions = parameters.backend.regions(footage, motion, min_area=parameters.min_area)
-    tubes = link(
-        regions,
-        grey_THW,
-        motion,
-        min_iou=parameters.min_iou,
-        max_gap=parameters.max_gap,
-        min_length=parameters.min_length,
-    )
+    tubes: list[Tube] = []
+    known = None
+    for _ in range(2):
+        regions = parameters.backend.regions(
+            footage, motion, min_area=parameters.min_area, known_THW=known
+        )
+        tubes = link(
+            regions,
+            grey_THW,
+            motion,
+            min_iou=parameters.min_iou,
+            max_gap=parameters.max_gap,
+            min_length=parameters.min_length,
+        )
+        known = at_rest(select(tubes, parameters), grey_THW.shape)
+        if known is None:
+            break
     tubes = stitch(tubes, footage.planes, motion, max_hidden=parameters.max_hidden)
     tubes = select(tubes, parameters)
     tubes = parameters.backend.follow(tubes, footage, motion)
@@ -164,6 +172,15 @@ def tubes_of_window(
                 rows.append((start + t, tube.scores[t], full))
         out.append(rows)
     return out
+
+
+def at_rest(tubes: list[Tube], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Where (T, H, W) objects rest unseen that moved before; None if they do not."""
+    found = np.zeros(shape, np.uint8)
+    for tube in tubes:
+        for t in set(tube.patches) - set(tube.strengths):
+            found[t][tube.patches[t].box] |= tube.patches[t].mask
+    return found if found.any() else None
 
 
 def select(tubes: list[Tube], parameters: Track) -> list[Tube]:

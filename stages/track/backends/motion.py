@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.track.backend import Backend
@@ -24,7 +26,14 @@ class Motion(Backend, version=1):
     min_motion: float = Field(0.12, gt=0)
     noise_factor: float = Field(4.0, gt=0)
 
-    def regions(self, footage: Footage, motion: Flow, *, min_area: float) -> Regions:
+    def regions(
+        self,
+        footage: Footage,
+        motion: Flow,
+        *,
+        min_area: float,
+        known_THW: NDArray[np.uint8] | None = None,
+    ) -> Regions:
         """Regions that move or were uncovered by motion."""
         return find_regions(
             footage.planes,
@@ -32,4 +41,5 @@ class Motion(Backend, version=1):
             min_motion=self.min_motion,
             noise_factor=self.noise_factor,
             min_area=min_area,
+            known_THW=known_THW,
         )
