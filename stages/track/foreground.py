@@ -22,7 +22,7 @@ _EDGE = 0.5  # flow is smooth: an outline lies where this share of the motion is
 _HALO = np.ones((7, 7), np.uint8)  # how far an object's motion leaks into its surroundings
 _MAJORITY, _SHARE = (5, 5), 0.5
 _SAMPLES = 21  # frames that a mosaic is made of
-_INNER = np.ones((9, 9), np.uint8)  # flow goes beyond an outline by half of it
+_INNER = np.ones((21, 21), np.uint8)  # flow goes beyond an outline by half of it
 _AROUND = np.ones((15, 15), np.uint8)  # a mask that was carried on may lack its rim
 _PARTLY = 0.2  # share of a region that moves
 _HOLE = 0.2  # of a frame's least object area: smaller holes are filled
@@ -244,7 +244,7 @@ def differs(
         changed = cv2.max(changed, enlarge(colour, changed.shape))
     unknown = cv2.compare(known, 255, cv2.CMP_NE)
     inner = cv2.erode(moving_HW, _INNER) * np.uint8(255)
-    changed = cv2.max(changed, cv2.max(inner, cv2.min(unknown, moving_HW * np.uint8(255))))
+    changed = cv2.max(changed, cv2.max(inner, cv2.min(unknown, cv2.erode(moving_HW, _KERNEL, iterations=3) * np.uint8(255))))
     _, majority = cv2.threshold(cv2.blur(changed, _MAJORITY), _SHARE * 255, 1, cv2.THRESH_BINARY)
     return np.asarray(majority, np.uint8)
 
