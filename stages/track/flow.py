@@ -17,6 +17,7 @@ from stages.track.camera import camera_between, pixel_grid, texture, warp
 
 _cv2: Any = cv2  # its stubs lack DIS
 _MARGIN = 2.0  # pixels from the frame's border within which flow is a guess
+_NOISE = 2.0  # grey levels of detail that tell nothing
 _SMOOTH = 15, 15  # see `is_cut`
 _STEADY = 0.15  # see `steady`
 _DETAIL = 7  # pixels of the flow's resolution: what is wider is light and shade
@@ -179,6 +180,8 @@ def _detail(image_hw: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Correlation of details; a sensor's noise on plain walls counts as alike."""
     one, other = one.ravel(), other.ravel()
+    noise = _NOISE**2 * one.size
     power = float(np.sqrt((one @ one) * (other @ other)))
-    return float(one @ other) / max(power, 1e-6)
+    return (float(one @ other) + noise) / (power + noise)

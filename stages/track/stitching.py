@@ -79,7 +79,7 @@ def stitch(
 def _cost(end: _End, start: _End) -> float | None:
     """How unlikely two ends belong together; None if they do not."""
     gap = start.frame - end.frame
-    alike = float(np.minimum(end.looks, start.looks).sum()) / 3
+    alike = float(np.minimum(end.looks, start.looks).sum())
     larger = max(end.area, start.area) / min(end.area, start.area)
     if alike < _ALIKE or larger > _LARGER:
         return None
@@ -117,7 +117,7 @@ def _end(
 
 
 def _histograms(tube: Tube, t: int, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Grey and colour histograms under a mask, each of sum 1."""
+    """Grey and colour histograms under a mask, of sum 1 together."""
     mask = tube.patches[t].paste(planes[0].shape[1:])
     out = []
     for plane in planes:
@@ -129,4 +129,4 @@ def _histograms(tube: Tube, t: int, planes: Sequence[NDArray[np.uint8]]) -> NDAr
         values = np.clip((inside.astype(int) - 128) // width + _BINS // 2, 0, _BINS - 1)
         counts = np.bincount(values, minlength=_BINS)
         out.append(counts / max(1, counts.sum()))
-    return np.concatenate(out)
+    return np.concatenate(out) / len(planes)

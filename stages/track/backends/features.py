@@ -52,9 +52,9 @@ class Features(Backend, version=1):
     weights: InputFile
     stride: Literal[4, 8] = 4
     context: int = Field(4, ge=1)
-    neighbours: int = Field(10, ge=1)
+    neighbours: int = Field(5, ge=1)
     radius: int = Field(6, ge=1)
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(0.05, gt=0)
     min_motion: float = Field(0.12, gt=0)
     noise_factor: float = Field(4.0, gt=0)
 
@@ -157,8 +157,18 @@ def propagate(
         maps = functional.interpolate(
             stretched.reshape(1, 2, height, width), size=label_HW.shape, mode="bilinear"
         )[0]
-        masks.append((maps[1] > maps[0]).numpy().astype(np.uint8))
+        masks.append(_largest((maps[1] > maps[0]).numpy().astype(np.uint8)))
     return masks
+
+
+def _largest(mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest connected part of a mask; single cells go astray."""
+    import cv2
+
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask_HW)
+    if count < 3:
+        return mask_HW
+    return (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
 
 
 def _agreement(patch: Patch, tube: Tube, t: int) -> float:
@@ -194,5 +204,7 @@ def _features(encoder: Any, images_THWC: NDArray[np.uint8]) -> Any:
         for start in range(0, len(images_THWC), _BATCH):
             batch = torch.from_numpy(images_THWC[start : start + _BATCH])
             clips = normalise(batch[:, None])
-            found.append(functional.normalize(encoder(clips)[:, :, 0], dim=1))
-    return torch.cat(found)
+            found.append(encoder(clips)[:, :, 0])
+        maps = torch.cat(found)
+        # After a ReLU all features point the same way; what tells cells apart is the rest.
+        return functional.normalize(maps - maps.mean((0, 2, 3), keepdim=True), dim=1)

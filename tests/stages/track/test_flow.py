@@ -68,6 +68,12 @@ def test_a_flash_is_no_cut() -> None:
     assert measure_motion(frames, min_match=0.5).cut_T.tolist() == [True, False, False]
 
 
+def test_a_plain_wall_with_noise_is_one_shot() -> None:
+    rng = np.random.default_rng(0)
+    frames = (110 + rng.normal(0, 3, (6, 60, 80))).astype(np.uint8)
+    assert measure_motion(frames, min_match=0.5).cut_T.sum() == 1
+
+
 def test_a_camera_that_moves_once_in_a_while_rests() -> None:
     camera = np.tile(np.eye(3), (40, 1, 1))
     camera[[3, 30, 31, 32, 33, 34, 35], 0, 2] = 1
