@@ -12,6 +12,7 @@ from stages.track.camera import warp
 
 _LEAST = 4  # frames that a mosaic can be made of
 _LEAST_SHARE = 0.15  # of the frames that show a pixel, how many must show it at rest
+_END, _IDENTITY = 2, np.eye(3)  # samples at each end
 _TOLERANCE, _SIGMAS = 5.0, 3.5  # levels, robust deviations of the noise
 _STRAY = 8.0  # levels: more than this is no flicker but something that came and went
 _NEIGHBOURS, _RIM = np.ones((3, 3), np.uint8), np.ones((7, 7), np.uint8)
@@ -68,6 +69,11 @@ def mosaic(
     to_canvas_T33 : ndarray of shape (T, 3, 3), float64
     size : tuple of int
         Height and width of the canvas.
+
+    Notes
+    -----
+    An object that comes, rests for most of the time and goes would be the median: where a
+    resting camera sees the same at the beginning and at the end, that is the background.
     """
     if len(image_THW) < _LEAST:
         return None
@@ -80,6 +86,7 @@ def mosaic(
         shown += here
         used += rests
         np.copyto(stack[i], warp(image_THW[i], matrix, size), where=rests > 0)
+    ends = _ends(image_THW, to_canvas_T33, size) if shown.min() == len(stack) else None
     stack.sort(axis=0)  # what is not used comes last
     rank = np.maximum(used.astype(np.int64), 1) - 1
     quarter, middle, last = (
@@ -96,6 +103,11 @@ def mosaic(
     noise = float(np.median(spread[known])) / 1.35  # of a normal distribution
     tolerance = max(_TOLERANCE, _SIGMAS * noise)
     tolerance += np.clip(spread - 1.35 * noise, 0, _STRAY)
+    if ends is not None:
+        before, strays = ends
+        back = (strays <= tolerance) & (np.abs(before - middle) > tolerance)
+        back = cv2.morphologyEx(back.astype(np.uint8), cv2.MORPH_OPEN, _NEIGHBOURS) > 0
+        middle[back], known[back] = before[back], True
     slack = _SLACK[int(moves)]
     high = middle + tolerance + slack * (cv2.dilate(middle, _NEIGHBOURS) - middle)
     low = middle - tolerance - slack * (middle - cv2.erode(middle, _NEIGHBOURS))
@@ -103,3 +115,13 @@ def mosaic(
     low[~known], high[~known] = 0, 255
     bounds = np.stack([low, high, known.astype(np.uint8) * 255], axis=-1)
     return Mosaic(middle.astype(np.uint8), bounds)
+
+
+def _ends(
+    image_THW: NDArray[np.uint8], to_canvas_T33: NDArray[np.float64], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Mean (H', W') of the first and the last samples of a resting camera, and their range."""
+    if len(image_THW) < 4 * _END or np.any(to_canvas_T33 != _IDENTITY):
+        return None
+    both = np.concatenate([image_THW[:_END], image_THW[-_END:]])
+    return both.mean(axis=0, dtype=np.float32), np.ptp(both, axis=0).astype(np.float32)

@@ -49,7 +49,9 @@ class Footage:
 
     def colour(self, t: int) -> NDArray[np.uint8]:
         """Frame `t` in RGB, of the size and cut of the grey plane."""
-        image = _small(self.frames.jpegs[self.start + t], self.whole, _shrink(self.frames, self.whole))
+        image = _small(
+            self.frames.jpegs[self.start + t], self.whole, _shrink(self.frames, self.whole)
+        )
         height, width = self.planes[0].shape[1:]
         return image[self.top : self.top + height, self.left : self.left + width]
 

@@ -244,7 +244,12 @@ def differs(
         changed = cv2.max(changed, enlarge(colour, changed.shape))
     unknown = cv2.compare(known, 255, cv2.CMP_NE)
     inner = cv2.erode(moving_HW, _INNER) * np.uint8(255)
-    changed = cv2.max(changed, cv2.max(inner, cv2.min(unknown, cv2.erode(moving_HW, _KERNEL, iterations=3) * np.uint8(255))))
+    changed = cv2.max(
+        changed,
+        cv2.max(
+            inner, cv2.min(unknown, cv2.erode(moving_HW, _KERNEL, iterations=3) * np.uint8(255))
+        ),
+    )
     _, majority = cv2.threshold(cv2.blur(changed, _MAJORITY), _SHARE * 255, 1, cv2.THRESH_BINARY)
     return np.asarray(majority, np.uint8)
 
@@ -257,7 +262,8 @@ def back_maps(
     maps = []
     for plane in planes:
         scale = np.diag([plane.shape[2] / width, plane.shape[1] / height, 1.0])
-        maps.append(np.linalg.inv(scale @ to_canvas_T33 @ np.linalg.inv(scale)))
+        there = scale @ to_canvas_T33 @ np.linalg.inv(scale)
+        maps.append(np.asarray(np.linalg.inv(there), np.float64))
     return maps
 
 
@@ -277,7 +283,7 @@ def label(
         return labels_HW, np.zeros(1, np.float32)
     box = np.s_[top : top + height, left : left + width]
     # Closing would stick to the border of what is cut out, so it gets room.
-    wide = cv2.copyMakeBorder(changed_HW[box], *[_ROOM] * 4, cv2.BORDER_CONSTANT, value=0)
+    wide = np.pad(changed_HW[box], _ROOM)
     solid = cv2.morphologyEx(wide, cv2.MORPH_OPEN, _KERNEL)
     solid = np.asarray(cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN), np.uint8)
     solid = fill_holes(solid, largest=_HOLE * least)
@@ -302,7 +308,7 @@ def label(
 
 def fill_holes(mask_HW: NDArray[np.uint8], *, largest: float) -> NDArray[np.uint8]:
     """The mask without holes up to an area in pixels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask_HW, connectivity=4)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask_HW, connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] <= largest
     small[0] = True  # the mask itself
     if small.sum() == 1:

@@ -223,8 +223,9 @@ def carry(
     if x1 >= x2 or y1 >= y2:
         return Patch(0, 0, np.zeros((0, 0), np.bool_)), np.zeros((0, 0, 2), np.float32)
     xs, ys = np.arange(x1, x2, dtype=np.float32), np.arange(y1, y2, dtype=np.float32)
-    fine = np.array([[ratio[1], 0, (x1 + 0.5) * ratio[1] - 0.5],
-                     [0, ratio[0], (y1 + 0.5) * ratio[0] - 0.5]])
+    fine = np.array(
+        [[ratio[1], 0, (x1 + 0.5) * ratio[1] - 0.5], [0, ratio[0], (y1 + 0.5) * ratio[0] - 0.5]]
+    )
     at = cv2.warpAffine(
         backward_hw2,
         fine,

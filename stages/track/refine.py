@@ -20,7 +20,7 @@ def full_size(patch: Patch, working: tuple[int, int], stored: tuple[int, int]) -
     working, stored : tuple of int
         Height and width of the frame at both resolutions.
     """
-    soft = cv2.copyMakeBorder(patch.mask.astype(np.float32), *[_PAD] * 4, cv2.BORDER_REPLICATE)
+    soft = np.pad(patch.mask.astype(np.float32), _PAD, mode="edge")
     # A mask goes on beyond the frame's border, and nowhere else.
     left, top = patch.left - _PAD, patch.top - _PAD
     height, width = soft.shape

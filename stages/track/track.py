@@ -135,9 +135,7 @@ def tubes_of_window(
     from stages.track.refine import full_size
     from stages.track.stitching import stitch
 
-    footage = read(
-        frames, start, start + parameters.window, working_side=parameters.working_side
-    )
+    footage = read(frames, start, start + parameters.window, working_side=parameters.working_side)
     if len(footage) < 2:
         return []
     grey_THW = footage.planes[0]

@@ -189,7 +189,7 @@ def _load(weights: InputFile, stages: int) -> Any:
     state = load_state(weights.path)
     encoder = build(EncoderSpec(width=len(state["stem.0.weight"])), pretraining=True)
     encoder.load_state_dict(state)
-    return nn.Sequential(encoder.stem, *encoder.stages[:stages]).eval()
+    return nn.Sequential(encoder.stem, encoder.stages[:stages]).eval()
 
 
 def _features(encoder: Any, images_THWC: NDArray[np.uint8]) -> Any:

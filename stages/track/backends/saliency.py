@@ -61,9 +61,7 @@ class Saliency(Backend, version=1):
         return found.saliency.StaticSaliencySpectralResidual_create()
 
 
-def stands_out(
-    detector: Any, image_HWC: NDArray[np.uint8], *, factor: float
-) -> NDArray[np.uint8]:
+def stands_out(detector: Any, image_HWC: NDArray[np.uint8], *, factor: float) -> NDArray[np.uint8]:
     """Pixels (H, W), 0 or 1, of `factor` times the mean saliency of an RGB frame."""
     done, saliency = detector.computeSaliency(np.ascontiguousarray(image_HWC[..., ::-1]))
     if not done:

@@ -79,4 +79,6 @@ def test_frames_of_a_moving_camera_are_laid_together() -> None:
 
 
 def test_too_few_frames_make_no_background() -> None:
-    assert mosaic(np.zeros((3, *SIZE), np.uint8), np.zeros((3, *SIZE), np.uint8), REST, SIZE) is None
+    assert (
+        mosaic(np.zeros((3, *SIZE), np.uint8), np.zeros((3, *SIZE), np.uint8), REST, SIZE) is None
+    )

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from benchmarks.scenes import SceneSpec, render
-from stages.track.camera import anchor, camera_between, fit_camera, pieces, pixel_grid, texture, warp
+from stages.track.camera import (
+    anchor,
+    camera_between,
+    fit_camera,
+    pieces,
+    pixel_grid,
+    texture,
+    warp,
+)
 from stages.track.flow import flow_engine
 
 
@@ -35,7 +43,8 @@ def test_a_perspective_is_found_in_spite_of_outliers() -> None:
 def test_noise_of_the_flow_is_not_fitted_by_a_perspective() -> None:
     rng = np.random.default_rng(0)
     start = grid_points()
-    found = fit_camera(start, start + (1.5, 0) + rng.normal(0, 0.1, start.shape).astype(np.float32))
+    noise = rng.normal((1.5, 0), 0.1, start.shape).astype(np.float32)
+    found = fit_camera(start, start + noise)
     assert found is not None
     assert found[2].tolist() == [0, 0, 1]
     np.testing.assert_allclose(found[:2, 2], (1.5, 0), atol=0.05)

@@ -32,9 +32,7 @@ def test_masks_are_propagated_from_the_best_frame(weights: Path) -> None:
     assert found.tubes == 1
     assert found.mask_iou > 0.5
     assert found.valid_precision == 1
-    assert any(
-        not np.array_equal(plain.mask(row), boxes.mask(row)) for row in range(len(boxes))
-    )
+    assert any(not np.array_equal(plain.mask(row), boxes.mask(row)) for row in range(len(boxes)))
 
 
 def test_a_label_follows_its_features() -> None:
