@@ -267,7 +267,10 @@ def _match(
     )
     size = np.array([tube.carried.area for tube in active])
     iou = shared / (area[None] + size[:, None] - shared)
-    ratio = area[None] / size[:, None]
+    known = np.array([len(tube.strengths) >= min_length for tube in active])[:, None]
+    inside = (shared >= _MOST * size[:, None]) & known
+    met = np.maximum(size[:, None], (inside * size[:, None]).sum(axis=0))  # all that lies in it
+    ratio = area[None] / met
     iou[(ratio > _GROWTH) | (ratio < 1 / _GROWTH)] = 0
     pairs = assign(iou[:, 1:], min_iou=min_iou)
     owners: dict[int, list[int]] = {j + 1: [i] for i, j in pairs.items()}

@@ -23,7 +23,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_masks_are_propagated_from_the_best_frame(weights: Path) -> None:
-    scene = render(SceneSpec(seed=3, num_frames=10, height=120, width=160))
+    scene = render(SceneSpec(seed=3, num_frames=9, height=120, width=160))
     frames = scene.frames()
     plain = Track().process(frames=frames)
     stage = Track(backend={"name": "features", "weights": str(weights)})  # type: ignore[arg-type]
