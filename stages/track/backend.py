@@ -11,7 +11,7 @@ from pipeline.variant import Variant
 from stages.track.flow import Motion
 from stages.track.footage import Footage
 from stages.track.foreground import Regions
-from stages.track.linking import Tube
+from stages.track.tube import Tube
 
 
 class Backend(Variant):

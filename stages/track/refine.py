@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.track.linking import Patch
+from stages.track.tube import Patch
 
 _PAD = 2  # working pixels around a patch, so that its outline can be smoothed
 

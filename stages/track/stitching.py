@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.track.flow import Motion
-from stages.track.linking import Tube
+from stages.track.tube import Tube
 
 _BINS = 16
 _ENDS = 12  # frames at the end of a tube that speed and looks are taken from

@@ -15,7 +15,7 @@ from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
 if TYPE_CHECKING:
-    from stages.track.linking import Patch, Tube
+    from stages.track.tube import Patch, Tube
 
 
 class Track(VideoStage, name="track", version=2):

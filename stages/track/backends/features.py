@@ -13,7 +13,7 @@ from stages.track.backend import Backend
 from stages.track.flow import Motion
 from stages.track.footage import Footage
 from stages.track.foreground import Regions, find_regions
-from stages.track.linking import Patch, Tube
+from stages.track.tube import Patch, Tube
 
 _STAGES = {4: 2, 8: 3}  # residual stages of the encoder up to a spatial stride
 _BATCH = 16  # frames that go through the encoder together

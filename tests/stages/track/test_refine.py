@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.track.linking import Patch
 from stages.track.refine import full_size, runs
+from stages.track.tube import Patch
 from storage_schemas.boxes import encode_mask
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from stages.track.flow import Motion
-from stages.track.linking import Patch, Tube
 from stages.track.stitching import stitch
+from stages.track.tube import Patch, Tube
 
 HEIGHT, WIDTH = 60, 160
 
