@@ -58,7 +58,7 @@ class Track(VideoStage, name="track", version=2):
     backend: Annotated[SerializeAsAny[Backend], BeforeValidator(Backend.choose)] = Field(
         default="motion", validate_default=True
     )
-    working_side: int = Field(128, ge=32)
+    working_side: int = Field(100, ge=32)
     min_area: float = Field(0.004, gt=0, lt=1)
     min_iou: float = Field(0.2, ge=0, le=1)
     max_gap: int = Field(10, ge=0)
@@ -154,7 +154,7 @@ def tubes_of_window(
             max_gap=parameters.max_gap,
             min_length=parameters.min_length,
         )
-        known = at_rest(select(tubes, parameters), grey_THW.shape)
+        known = at_rest(select(tubes, parameters), grey_THW.shape, least=parameters.min_length)
         if known is None:
             break
     tubes = stitch(tubes, footage.planes, motion, max_hidden=parameters.max_hidden)
@@ -172,11 +172,15 @@ def tubes_of_window(
     return out
 
 
-def at_rest(tubes: list[Tube], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """Where (T, H, W) objects rest unseen that moved before; None if they do not."""
+def at_rest(tubes: list[Tube], shape: tuple[int, ...], *, least: int) -> NDArray[np.uint8] | None:
+    """Where (T, H, W) objects rest unseen that moved before; None if they do not.
+
+    Fewer than `least` frames of a tube are not worth a second look.
+    """
     found = np.zeros(shape, np.uint8)
     for tube in tubes:
-        for t in set(tube.patches) - set(tube.strengths):
+        unseen = set(tube.patches) - set(tube.strengths)
+        for t in unseen if len(unseen) >= least else ():
             found[t][tube.patches[t].box] |= tube.patches[t].mask
     return found if found.any() else None
 

@@ -187,7 +187,7 @@ def test_tubes_depend_on_nothing_but_the_frames(clip: str | None) -> None:
 @pytest.mark.parametrize("clip", ["city", "tree_hand", "plant", "dog"])
 def test_real_views_in_which_little_moves_give_few_tubes(clip: str) -> None:
     boxes = Track().process(frames=clip_of(clip))
-    assert boxes.track is None or len(np.unique(boxes.track)) <= 1
+    assert boxes.track is None or len(np.unique(boxes.track)) <= 2
 
 
 @pytest.mark.parametrize("clip", ["cup", "gymnast_cam03", "walker_b"])
