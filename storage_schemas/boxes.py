@@ -145,6 +145,28 @@ class Boxes(ItemNoun):
             raise SchemaError("these boxes carry no masks", video_id=self.video_id)
         return decode_mask(self.mask_runs[row], self.height, self.width)
 
+    def valid_frames(
+        self, track: int, *, min_score: float = 0.5, min_pixels: int = 10
+    ) -> NDArray[np.int32]:
+        """Frames in which a tube can be relied on, shape (V,): PreViTS samples from these.
+
+        Parameters
+        ----------
+        track : int
+        min_score : float
+            Least score of a row. A tracker scores each row by what that frame itself shows;
+            a row that is merely carried on has 0.
+        min_pixels : int
+            Least area of the mask.
+        """
+        if self.track is None or self.score is None or self.mask_runs is None:
+            raise SchemaError(
+                "valid frames need boxes with track, score and masks", video_id=self.video_id
+            )
+        rows = np.flatnonzero((self.track == track) & (self.score >= min_score))
+        large = [int(self.mask_runs[int(row)][1::2].sum()) >= min_pixels for row in rows]
+        return self.frame[rows[np.asarray(large, np.bool_)]]
+
     def to_tables(self) -> dict[str, pa.Table]:
         count = len(self)
         corners = {
