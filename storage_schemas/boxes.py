@@ -164,7 +164,7 @@ class Boxes(ItemNoun):
                 "valid frames need boxes with track, score and masks", video_id=self.video_id
             )
         rows = np.flatnonzero((self.track == track) & (self.score >= min_score))
-        large = [int(self.mask_runs[row][1::2].sum()) >= min_pixels for row in rows]
+        large = [int(self.mask_runs[int(row)][1::2].sum()) >= min_pixels for row in rows]
         return self.frame[rows[np.asarray(large, np.bool_)]]
 
     def to_tables(self) -> dict[str, pa.Table]:

@@ -1,140 +1,316 @@
-"""From residual motion to masks of moving objects."""
+"""From motion and background to regions of each frame that may be objects."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.track.flow import Motion, warp
+from stages.track.background import Mosaic, mosaic
+from stages.track.camera import TEXTURE, anchor, pieces
+from stages.track.flow import Motion, flow_engine
 
-CERTAIN = 3.0  # more evidence makes nothing surer; parts of a body move at different speeds
-_DECAY = 0.75  # what is left of a frame's evidence one frame later
-_EDGE = 0.6  # flow is smooth: an outline lies where this share of the motion is left
-_HALO = np.ones((13, 13), np.uint8)  # how far an object's motion leaks into its surroundings
-_NEAR = np.ones((7, 7), np.uint8)  # how far from its proof a motion is believed
-_JOIN = np.ones((5, 5), np.uint8)
 _KERNEL = np.ones((3, 3), np.uint8)
+_JOIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+_ROOM = 4  # pixels that closing reaches
+_CHANGE = 1.0, 1.6  # grey levels, and times what most of the frame changes by
+_LEAST_RESTING = 50  # pixels that the noise of flow can be told from
+_EDGE = 0.5  # flow is smooth: an outline lies where this share of the motion is left
+_HALO = np.ones((7, 7), np.uint8)  # how far an object's motion leaks into its surroundings
+_MAJORITY, _SHARE = (5, 5), 0.5
+_SAMPLES = 21  # frames that a mosaic is made of
+_INNER = np.ones((21, 21), np.uint8)  # flow goes beyond an outline by half of it
+_AROUND = np.ones((15, 15), np.uint8)  # a mask that was carried on may lack its rim
+_PARTLY = 0.2  # share of a region that moves
+_HOLE = 0.2  # of a frame's least object area: smaller holes are filled
+_MAX_REGIONS = 64  # of a frame, largest first
 
 
-def own_evidence(
-    residual_HW: NDArray[np.float32],
-    proof_HW: NDArray[np.float32],
-    textured_HW: NDArray[np.bool_],
-    *,
-    min_motion: float,
-    noise_factor: float,
-    min_proof: float,
-) -> NDArray[np.float32]:
-    """Evidence (H, W) of own motion in one frame: 1 is enough, `CERTAIN` the most.
+@dataclass(frozen=True, repr=False)
+class Regions:
+    """Regions of T frames, numbered from 1 in each frame.
 
     Parameters
     ----------
-    residual_HW, proof_HW, textured_HW : ndarray of shape (H, W)
-        See `Motion`.
-    min_motion : float
-        Least residual motion that counts, in pixels a frame.
-    noise_factor : float
-        A residual counts if it is this many robust deviations above the frame's median;
-        what has no texture is taken to rest.
-    min_proof : float
-        Grey levels that the proof must reach.
-
-    Notes
-    -----
-    The flow of a wall or a sky is a guess, and an object drags its surroundings along. So
-    a pixel whose picture the camera's motion explains better counts for nothing, as does
-    one that moves less than the object beside it, or that lies neither near nor inside an
-    outline of proven pixels. And a tenth of a region must be proven: noise is not.
+    labels_THW : ndarray of shape (T, H, W), uint8
+        Number of the region at each pixel, 0 for none.
+    strength : list of T ndarrays
+        Evidence of own motion of each region, 0..1; the first entry stands for no region.
     """
-    known = np.where(textured_HW, residual_HW, np.float32(0))
-    median = float(np.median(known))
-    deviation = 1.4826 * float(np.median(np.abs(known - median)))
-    threshold = max(min_motion, median + noise_factor * deviation)
-    moves = (residual_HW > threshold) & (proof_HW > -min_proof / 2)
-    moves &= residual_HW > _EDGE * cv2.dilate(residual_HW, _HALO)
-    shown_HW = moves & (proof_HW > min_proof)
-    moves &= _filled(cv2.dilate(shown_HW.astype(np.uint8), _NEAR))
-    solid = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_CLOSE, _KERNEL, iterations=2)
-    solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, _KERNEL)
-    count, labels = cv2.connectedComponents(solid)
-    area = np.bincount(labels.ravel(), minlength=count)
-    shown = np.bincount(labels.ravel(), shown_HW.ravel(), minlength=count)
-    keep = shown >= 0.1 * area
-    keep[0] = False
-    strength = np.clip(residual_HW / np.float32(threshold), 1, CERTAIN)
-    return np.where(keep[labels], strength, np.float32(0))
+
+    labels_THW: NDArray[np.uint8]
+    strength: list[NDArray[np.float32]]
+
+    def __repr__(self) -> str:
+        return f"Regions{self.labels_THW.shape}"
 
 
-def _filled(mask_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The mask with its holes."""
-    outside = cv2.copyMakeBorder(mask_HW, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    cv2.floodFill(outside, None, (0, 0), 2)
-    return np.asarray(outside[1:-1, 1:-1] != 2)
-
-
-def accumulate(
-    motion: Motion, *, min_motion: float, noise_factor: float, min_proof: float
-) -> NDArray[np.float32]:
-    """Evidence of own motion, carried along the flow to the neighbouring frames.
+def moving_pixels(
+    motion: Motion, t: int, *, min_motion: float, noise_factor: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels (h, w), 0 or 1, whose flow is unlike the camera's, and those that surely move.
 
     Parameters
     ----------
     motion : Motion
-    min_motion, noise_factor, min_proof : float
-        See `own_evidence`.
+    t : int
+    min_motion : float
+        Least residual motion that counts, in pixels a frame.
+    noise_factor : float
+        Least residual in robust deviations above that of the background.
 
-    Returns
-    -------
-    ndarray of shape (T, H, W), float32
-        Mean of what past and future say, fading with distance: an object that rests for
-        some frames between two moves, or is seen in part, stays whole.
+    Notes
+    -----
+    Flow is smooth, an object drags its surroundings along, far over a plain wall. So a
+    motion is sure where there is texture or the picture changes with it; and what moves much
+    less than the things beside it does not count at all. Textured pixels that do not change
+    tell how exact the flow is.
     """
-    own = np.stack(
-        [
-            own_evidence(
-                *fields,
-                min_motion=min_motion,
-                noise_factor=noise_factor,
-                min_proof=min_proof,
-            )
-            for fields in zip(
-                motion.residual_THW, motion.proof_THW, motion.textured_THW, strict=True
-            )
-        ]
-    )
-    past, future = own.copy(), own.copy()
-    for t in range(1, len(own)):
-        if not motion.cut_T[t]:
-            carried = warp(past[t - 1], motion.backward_THW2[t])
-            np.maximum(past[t], _DECAY * carried, out=past[t])
-    for t in range(len(own) - 2, -1, -1):
-        if not motion.cut_T[t + 1]:
-            carried = warp(future[t + 1], motion.forward_THW2[t])
-            np.maximum(future[t], _DECAY * carried, out=future[t])
-    return np.asarray((past + future) / 2, np.float32)
+    residual_hw, change_hw = motion.residual_Thw[t], motion.change_Thw[t]
+    level = _CHANGE[0] + _CHANGE[1] * float(np.quantile(change_hw[::2, ::2], 0.3))
+    changes = (change_hw > level).astype(np.uint8)
+    textured = (motion.texture_Thw[t] >= TEXTURE).astype(np.uint8)
+    rests = residual_hw[textured > changes][::4]
+    threshold = min_motion
+    if len(rests) >= _LEAST_RESTING:
+        median = np.median(rests)
+        deviation = 1.4826 * np.median(np.abs(rests - median))
+        threshold = max(min_motion, float(median + noise_factor * deviation))
+    moves = residual_hw > np.maximum(threshold, _EDGE * cv2.dilate(residual_hw, _HALO))
+    return moves.astype(np.uint8), moves & (textured | cv2.dilate(changes, _KERNEL))
 
 
-def moving_regions(evidence_HW: NDArray[np.float32], *, min_area: float) -> list[NDArray[np.bool_]]:
-    """Masks of the regions of a frame that move on their own, largest first.
+def find_regions(
+    planes: Sequence[NDArray[np.uint8]],
+    motion: Motion,
+    *,
+    min_motion: float,
+    noise_factor: float,
+    min_area: float,
+    known_THW: NDArray[np.uint8] | None = None,
+) -> Regions:
+    """Regions that differ from the background, or move where none is known.
 
     Parameters
     ----------
-    evidence_HW : ndarray of shape (H, W), float32
-        From `accumulate`; 1 is enough.
+    planes : sequence of ndarrays of shape (T, H, W) or (T, h, w), uint8
+        Grey frames, and their colour at half the resolution.
+    motion : Motion
+    min_motion, noise_factor : float
+        See `moving_pixels`.
     min_area : float
-        Least area as a fraction of the frame.
+        Least area of a region as a fraction of the frame.
+    known_THW : ndarray of shape (T, H, W), uint8, optional
+        Not zero where an object is known to be: no sample of the background.
+    """
+    count, height, width = planes[0].shape
+    labels_THW = np.zeros(planes[0].shape, np.uint8)
+    strength = [np.zeros(1, np.float32)] * count
+    planes = [np.stack([cv2.GaussianBlur(one, (3, 3), 0) for one in plane]) for plane in planes]
+    found = [
+        moving_pixels(motion, t, min_motion=min_motion, noise_factor=noise_factor)
+        for t in range(count)
+    ]
+    moving_Thw, sure_Thw = (np.stack(masks) for masks in zip(*found, strict=True))
+    for shot in motion.shots():
+        for frames, to_canvas, size in pieces(shot, motion.camera_T33, height, width):
+            span = slice(frames.start, frames.stop)
+            to_canvas = _anchored(planes[0][span], to_canvas)
+            known = None if known_THW is None else known_THW[span]
+            cut = [plane[span] for plane in planes]
+            grounds = mosaics(cut, sure_Thw[span], known, to_canvas, size)
+            maps = back_maps(planes, to_canvas)
+            for i, t in enumerate(frames):
+                changed = enlarge(sure_Thw[t], (height, width))
+                if grounds:
+                    back = [one[i] for one in maps]
+                    changed = differs([p[t] for p in planes], changed, grounds, back)
+                moving = enlarge(moving_Thw[t], (height, width))
+                labels_THW[t], strength[t] = label(changed, moving, min_area=min_area)
+    return Regions(labels_THW, strength)
+
+
+def _anchored(
+    grey_THW: NDArray[np.uint8], to_canvas_T33: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`stages.track.camera.anchor` at the resolution of the flow."""
+    height, width = grey_THW.shape[1:]
+    size = max(8, width // 2), max(8, height // 2)
+    scale = np.diag([size[0] / width, size[1] / height, 1.0])
+    half = np.stack([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in grey_THW])
+    back = np.linalg.inv(scale)
+    return back @ anchor(half, scale @ to_canvas_T33 @ back, flow_engine().calc) @ scale
+
+
+def enlarge(mask_hw: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask at another resolution."""
+    if mask_hw.shape == shape:
+        return mask_hw
+    return np.asarray(cv2.resize(mask_hw, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def mosaics(
+    planes: Sequence[NDArray[np.uint8]],
+    moving_Thw: NDArray[np.uint8],
+    known_THW: NDArray[np.uint8] | None,
+    to_canvas_T33: NDArray[np.float64],
+    size: tuple[int, int],
+) -> list[Mosaic]:
+    """One mosaic for each plane; none at all for too few frames.
+
+    Notes
+    -----
+    Made twice. The first hides only what moves; with it whole objects are found in the
+    samples, also those that the first mosaic took for the background, and hidden from the
+    second.
+    """
+    height, width = planes[0].shape[1:]
+    count = len(moving_Thw)
+    chosen = np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int)
+    places = to_canvas_T33[chosen]
+    samples = [plane[chosen] for plane in planes]
+    moving = [enlarge(moving_Thw[t], (height, width)) for t in chosen]
+    hidden = np.stack([cv2.dilate(one, _KERNEL) for one in moving])
+    if known_THW is not None:
+        hidden |= np.stack([cv2.dilate(known_THW[t], _AROUND) for t in chosen])
+    grounds = _mosaics(samples, hidden, places, size)
+    if not grounds:
+        return []
+    hidden |= whole_objects(samples, moving, grounds, places)
+    return _mosaics(samples, hidden, places, size) or grounds
+
+
+def whole_objects(
+    samples: Sequence[NDArray[np.uint8]],
+    moving: Sequence[NDArray[np.uint8]],
+    grounds: Sequence[Mosaic],
+    to_canvas_T33: NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """Pixels (T, H, W) of each sample in regions that move in part."""
+    objects = np.zeros(samples[0].shape, np.uint8)
+    maps = back_maps(samples, to_canvas_T33)
+    for i in range(len(objects)):
+        back = [one[i] for one in maps]
+        changed = differs([plane[i] for plane in samples], moving[i], grounds, back)
+        labels, share = label(changed, moving[i], min_area=0)
+        objects[i] = (share >= _PARTLY)[labels]
+    return objects
+
+
+def _mosaics(
+    samples: Sequence[NDArray[np.uint8]],
+    hidden_THW: NDArray[np.uint8],
+    to_canvas_T33: NDArray[np.float64],
+    size: tuple[int, int],
+) -> list[Mosaic]:
+    height, width = hidden_THW.shape[1:]
+    made = []
+    for plane in samples:
+        shape = plane.shape[1:]
+        scale = np.diag([shape[1] / width, shape[0] / height, 1.0])
+        found = mosaic(
+            plane,
+            np.stack([enlarge(one, shape) for one in hidden_THW]),
+            scale @ to_canvas_T33 @ np.linalg.inv(scale),
+            (round(size[0] * scale[1, 1]), round(size[1] * scale[0, 0])),
+        )
+        if found is None:
+            return []
+        made.append(found)
+    return made
+
+
+def differs(
+    planes: Sequence[NDArray[np.uint8]],
+    moving_HW: NDArray[np.uint8],
+    grounds: Sequence[Mosaic],
+    from_canvas: Sequence[NDArray[np.float64]],
+) -> NDArray[np.uint8]:
+    """Pixels (H, W), 0 or 1, out of the background's range, or moving where it is unknown.
+
+    The inner part of what moves counts in any case: the mosaic may show the object itself,
+    where it comes to rest. A pixel may look like the background by chance: the majority
+    around it decides. The maps lead from the canvas onto each plane.
+    """
+    changed, known = grounds[0].differs(planes[0], from_canvas[0])
+    colour = None
+    for plane, ground, back in zip(planes[1:], grounds[1:], from_canvas[1:], strict=True):
+        out, _ = ground.differs(plane, back)
+        colour = out if colour is None else cv2.max(colour, out)
+    if colour is not None:
+        changed = cv2.max(changed, enlarge(colour, changed.shape))
+    unknown = cv2.compare(known, 255, cv2.CMP_NE)
+    inner = cv2.erode(moving_HW, _INNER) * np.uint8(255)
+    changed = cv2.max(
+        changed,
+        cv2.max(
+            inner, cv2.min(unknown, cv2.erode(moving_HW, _KERNEL, iterations=3) * np.uint8(255))
+        ),
+    )
+    _, majority = cv2.threshold(cv2.blur(changed, _MAJORITY), _SHARE * 255, 1, cv2.THRESH_BINARY)
+    return np.asarray(majority, np.uint8)
+
+
+def back_maps(
+    planes: Sequence[NDArray[np.uint8]], to_canvas_T33: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """For each plane, maps (T, 3, 3) from its canvas onto its frames."""
+    height, width = planes[0].shape[1:]
+    maps = []
+    for plane in planes:
+        scale = np.diag([plane.shape[2] / width, plane.shape[1] / height, 1.0])
+        there = scale @ to_canvas_T33 @ np.linalg.inv(scale)
+        maps.append(np.asarray(np.linalg.inv(there), np.float64))
+    return maps
+
+
+def label(
+    changed_HW: NDArray[np.uint8], moving_HW: NDArray[np.uint8], *, min_area: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Regions (H, W) of the changed pixels, largest first, and their moving share.
 
     Notes
     -----
     Parts with little between them, such as the limbs of a body, are one region.
     """
-    solid = cv2.morphologyEx((evidence_HW >= 1).astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
-    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _KERNEL)
-    joined = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN, iterations=3)
-    count, labels = cv2.connectedComponents(joined)
-    labels[solid == 0] = 0
-    areas = np.bincount(labels.ravel(), minlength=count)
-    areas[0] = 0
-    least = max(1, min_area * labels.size)
-    return [labels == i for i in np.argsort(-areas, kind="stable") if areas[i] >= least]
+    least = max(1.0, min_area * changed_HW.size)
+    labels_HW = np.zeros(changed_HW.shape, np.uint8)
+    left, top, width, height = cv2.boundingRect(changed_HW)
+    if width * height < least:
+        return labels_HW, np.zeros(1, np.float32)
+    box = np.s_[top : top + height, left : left + width]
+    # Closing would stick to the border of what is cut out, so it gets room.
+    wide = np.pad(changed_HW[box], _ROOM)
+    solid = cv2.morphologyEx(wide, cv2.MORPH_OPEN, _KERNEL)
+    solid = np.asarray(cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN), np.uint8)
+    solid = fill_holes(solid, largest=_HOLE * least)
+    joined = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN)
+    count, joined, stats, _ = cv2.connectedComponentsWithStats(joined)
+    inner = np.s_[_ROOM:-_ROOM, _ROOM:-_ROOM]
+    solid, joined = solid[inner], joined[inner]
+    area = stats[:, cv2.CC_STAT_AREA]
+    area[0] = 0
+    order = [i for i in np.argsort(-area, kind="stable")[:_MAX_REGIONS] if area[i] >= least]
+    renumber = np.zeros(count, np.uint8)
+    renumber[order] = np.arange(1, len(order) + 1)
+    labels = renumber[joined] * solid
+    flat = labels[::2, ::2].ravel()
+    sizes = np.bincount(flat, minlength=len(order) + 1)
+    moved = np.bincount(flat[moving_HW[box][::2, ::2].ravel() > 0], minlength=len(order) + 1)
+    share = (moved / np.maximum(sizes, 1)).astype(np.float32)
+    share[0] = 0
+    labels_HW[box] = labels
+    return labels_HW, share
+
+
+def fill_holes(mask_HW: NDArray[np.uint8], *, largest: float) -> NDArray[np.uint8]:
+    """The mask without holes up to an area in pixels."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask_HW, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] <= largest
+    small[0] = True  # the mask itself
+    if small.sum() == 1:
+        return mask_HW
+    return small[labels].astype(np.uint8)

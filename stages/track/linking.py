@@ -1,113 +1,243 @@
-"""Link masks of neighbouring frames into tubes."""
+"""Link regions of neighbouring frames into tubes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.track.flow import Motion, warp
-from stages.track.foreground import CERTAIN
+from stages.track.flow import Motion
+from stages.track.foreground import Regions
+from stages.track.tube import Patch, Tube
 
-Mask = NDArray[np.bool_]
-
-
-@dataclass
-class Tube:
-    """Masks of one object by frame.
-
-    ``carried`` is the newest mask moved along the flow to the frame at hand; ``guesses``
-    are such masks of the frames since the object was last seen.
-    """
-
-    masks: dict[int, Mask] = field(default_factory=dict)
-    evidence: list[float] = field(default_factory=list)
-    carried: Mask = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
-    guesses: dict[int, Mask] = field(default_factory=dict)
-
-    def see(self, t: int, mask: Mask, evidence_HW: NDArray[np.float32]) -> None:
-        """Take a mask, and the guesses that led to it."""
-        self.masks |= {**self.guesses, t: mask}
-        self.guesses = {}
-        self.carried = mask
-        self.evidence.append(float(evidence_HW[mask].mean()))
-
-    def miss(self, t: int) -> None:
-        """Remember where the object should be."""
-        self.guesses[t] = self.carried
-
-    @property
-    def score(self) -> float:
-        """Mean evidence as a share of certainty, in 0..1."""
-        return float(np.mean(self.evidence)) / CERTAIN
+_MOST = 0.5  # share of a mask or region that lies in the other
+_PART = 0.3  # of an object may come off and still be counted as its own
+_GROWTH = 2.5  # times the area from one frame to the next: more is another thing
+_LOOKS = 6.0  # grey levels that a resting object may differ from when it was last seen
+_CONTRAST = 0.35  # or this share of its own contrast
+_REACH = 8  # pixels around a mask that its motion is looked for in
+_MAX_ACTIVE = 32  # tubes followed at a time, the first ones
 
 
 def link(
-    masks_T: list[list[Mask]],
-    evidence_THW: NDArray[np.float32],
+    regions: Regions,
+    grey_THW: NDArray[np.uint8],
     motion: Motion,
     *,
     min_iou: float,
     max_gap: int,
     min_length: int,
-    min_score: float,
-    max_tubes: int,
 ) -> list[Tube]:
-    """Assign the masks of each frame to the tubes so far (Hungarian, on mask IoU).
+    """Follow regions from frame to frame; no tube crosses a cut.
 
-    A tube's newest mask is carried along the flow before it is compared; without a match
-    it is carried on for up to `max_gap` frames. No tube crosses a cut.
+    Each tube's mask is carried along the flow and takes the region that overlaps it best
+    (Hungarian, on IoU). Two objects that meet in one region share it out by nearness; a
+    tube that is too young to be an object of its own goes up in the other. A part of an
+    object that comes off in the middle of its mask stays with it. An object that no region
+    shows is carried on as long as it looks as it did, or else for up to `max_gap` frames.
 
     Returns
     -------
     list of Tube
-        At least `min_length` frames long and of `min_score`, the `max_tubes` best by
-        score times length, ordered by first frame.
+        All of them, in order of their end.
     """
     active: list[Tube] = []
     finished: list[Tube] = []
-    for t, masks in enumerate(masks_T):
+    for t, labels in enumerate(regions.labels_THW):
+        strength = regions.strength[t]
         if motion.cut_T[t]:
             finished += active
             active = []
+        origins: dict[Tube, NDArray[np.float32]] = {}
         for tube in active:
-            soft = warp(tube.carried.astype(np.float32), motion.backward_THW2[t])
-            tube.carried = soft > 0.5
-        pairs = assign([tube.carried for tube in active], masks, min_iou=min_iou)
-        following = []
-        for i, tube in enumerate(active):
-            if i in pairs:
-                tube.see(t, masks[pairs[i]], evidence_THW[t])
-            elif len(tube.guesses) < max_gap and tube.carried.any():
-                tube.miss(t)
+            if t - 1 in tube.strengths:
+                tube.looks, corner = grey_THW[t - 1], (0, 0)
             else:
-                finished.append(tube)
-                continue
-            following.append(tube)
-        for j in sorted(set(range(len(masks))) - set(pairs.values())):
-            following.append(Tube())
-            following[-1].see(t, masks[j], evidence_THW[t])
+                corner = tube.carried.xyxy[:2]
+            tube.carried, at = carry(tube.carried, motion.backward_Thw2[t], labels.shape)
+            origins[tube] = at - np.array(corner, np.float32)
+        finished += [tube for tube in active if not tube.carried.area]
+        active = [tube for tube in active if tube.carried.area]
+        gone, taken = _match(t, active, labels, strength, min_iou, min_length)
+        following = []
+        for tube in active:
+            if t not in tube.strengths and tube not in gone:
+                here = grey_THW[t][tube.carried.box]
+                tube.looks = _read(tube.looks, origins[tube])
+                if looks_alike(here, tube.looks, tube.carried.mask):
+                    tube.rest(t)
+                elif tube.missed < max_gap:
+                    tube.miss(t)
+                else:
+                    finished.append(tube)
+                    continue
+            if tube not in gone:
+                following.append(tube)
+        for number in range(1, len(strength)):
+            if number not in taken and len(following) < _MAX_ACTIVE:
+                tube = Tube()
+                patch = Patch.of((labels == number).astype(np.uint8))
+                tube.see(t, patch, float(strength[number]), 0.0)
+                following.append(tube)
         active = following
-    good = [
-        tube
-        for tube in finished + active
-        if len(tube.masks) >= min_length and tube.score >= min_score
-    ]
-    best = sorted(good, key=lambda tube: -tube.score * len(tube.masks))[:max_tubes]
-    return sorted(best, key=lambda tube: min(tube.masks))
+    for tube in finished + active:
+        _score_first(tube)
+    return finished + active
 
 
-def assign(old: list[Mask], new: list[Mask], *, min_iou: float) -> dict[int, int]:
-    """Best pairs (index of old -> index of new) with an IoU of at least `min_iou`."""
+def carry(
+    patch: Patch, backward_hw2: NDArray[np.float32], shape: tuple[int, int]
+) -> tuple[Patch, NDArray[np.float32]]:
+    """A mask moved along the flow, and where each pixel of its new box comes from.
+
+    Parameters
+    ----------
+    patch : Patch
+        In the frame before, of `shape`.
+    backward_hw2 : ndarray of shape (h, w, 2), float32
+        Flow to the frame before, at its own resolution.
+    """
+    ratio = backward_hw2.shape[0] / shape[0], backward_hw2.shape[1] / shape[1]
+    left, top, right, bottom = patch.xyxy
+    reach = _REACH
+    rows = slice(int(max(0, top - reach) * ratio[0]), int((bottom + reach) * ratio[0]) + 1)
+    columns = slice(int(max(0, left - reach) * ratio[1]), int((right + reach) * ratio[1]) + 1)
+    near = backward_hw2[rows, columns]
+    low, high = near.min(axis=(0, 1)) - 1, near.max(axis=(0, 1)) + 1
+    # A pixel x of the new mask has x + flow inside the old one.
+    x1, x2 = max(0, int(left - high[0])), min(shape[1], int(np.ceil(right - low[0])))
+    y1, y2 = max(0, int(top - high[1])), min(shape[0], int(np.ceil(bottom - low[1])))
+    if x1 >= x2 or y1 >= y2:
+        return Patch(0, 0, np.zeros((0, 0), np.bool_)), np.zeros((0, 0, 2), np.float32)
+    xs, ys = np.arange(x1, x2, dtype=np.float32), np.arange(y1, y2, dtype=np.float32)
+    fine = np.array(
+        [[ratio[1], 0, (x1 + 0.5) * ratio[1] - 0.5], [0, ratio[0], (y1 + 0.5) * ratio[0] - 0.5]]
+    )
+    at = cv2.warpAffine(
+        backward_hw2,
+        fine,
+        (x2 - x1, y2 - y1),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    at[..., 0] += xs
+    at[..., 1] += ys[:, None]
+    soft = cv2.remap(
+        patch.mask.astype(np.uint8) * np.uint8(255),
+        at - np.array([left, top], np.float32),
+        None,
+        cv2.INTER_LINEAR,
+    )
+    moved = Patch.of((soft > 127).astype(np.uint8), x1, y1)
+    cut = np.s_[moved.top - y1 : moved.xyxy[3] - y1, moved.left - x1 : moved.xyxy[2] - x1]
+    return moved, at[cut]
+
+
+def _match(
+    t: int,
+    active: list[Tube],
+    labels: NDArray[np.uint8],
+    strength: NDArray[np.float32],
+    min_iou: float,
+    min_length: int,
+) -> tuple[set[Tube], set[int]]:
+    """Give regions to tubes; returns the tubes that go up in others and the regions taken."""
+    count = len(strength)
+    if not active or count == 1:
+        return set(), set()
+    area = np.bincount(labels.ravel(), minlength=count)
+    shared = np.stack(
+        [
+            np.bincount(labels[tube.carried.box][tube.carried.mask], minlength=count)
+            for tube in active
+        ]
+    )
+    size = np.array([tube.carried.area for tube in active])
+    iou = shared / (area[None] + size[:, None] - shared)
+    known = np.array([len(tube.strengths) >= min_length for tube in active])[:, None]
+    inside = (shared >= _MOST * size[:, None]) & known
+    met = np.maximum(size[:, None], (inside * size[:, None]).sum(axis=0))  # all that lies in it
+    ratio = area[None] / met
+    iou[(ratio > _GROWTH) | (ratio < 1 / _GROWTH)] = 0
+    pairs = assign(iou[:, 1:], min_iou=min_iou)
+    owners: dict[int, list[int]] = {j + 1: [i] for i, j in pairs.items()}
+    gone: set[Tube] = set()
+    for i in sorted(set(range(len(active))) - set(pairs)):
+        j = int(shared[i, 1:].argmax()) + 1
+        if j in owners and shared[i, j] >= _MOST * size[i]:
+            young = [k for k in (i, *owners[j]) if len(active[k].strengths) < min_length]
+            if i in young:
+                gone.add(active[i])
+            elif not young:
+                owners[j].append(i)
+            elif iou[i, j] >= min_iou:  # the older one takes its place
+                gone.add(active[owners[j][0]])
+                owners[j] = [i]
+    alone = {own[0]: [j] for j, own in owners.items() if len(own) == 1}
+    taken = set(owners)
+    for j in sorted(set(range(1, count)) - taken):
+        i = int(shared[:, j].argmax())
+        small = area[j] <= _PART * size[i]
+        if small and i in alone and shared[i, j] >= _MOST * area[j]:
+            alone[i].append(j)
+            taken.add(j)
+    for i, numbers in alone.items():
+        mask = np.isin(labels, numbers) if len(numbers) > 1 else labels == numbers[0]
+        _see(active[i], t, mask, float(strength[numbers[0]]))
+    for j, own in owners.items():
+        if len(own) > 1:
+            shares = share_out(labels == j, [active[i].carried for i in own])
+            for i, mask in zip(own, shares, strict=True):
+                if mask.any():
+                    _see(active[i], t, mask, float(strength[j]))
+    return gone, taken
+
+
+def _see(tube: Tube, t: int, mask_HW: NDArray[np.bool_], strength: float) -> None:
+    patch = Patch.of(mask_HW.astype(np.uint8))
+    both = patch.overlap(tube.carried)
+    tube.see(t, patch, strength, both / (patch.area + tube.carried.area - both))
+
+
+def share_out(region_HW: NDArray[np.bool_], masks: list[Patch]) -> list[NDArray[np.bool_]]:
+    """Parts of a region, each pixel going to the nearest mask, the first on a tie."""
+    distance = np.stack(
+        [
+            cv2.distanceTransform(1 - mask.paste(region_HW.shape), cv2.DIST_L2, cv2.DIST_MASK_3)
+            for mask in masks
+        ]
+    )
+    nearest = distance.argmin(axis=0)
+    return [region_HW & (nearest == i) for i in range(len(masks))]
+
+
+def looks_alike(
+    here_HW: NDArray[np.uint8], before_HW: NDArray[np.uint8], mask_HW: NDArray[np.bool_]
+) -> bool:
+    """Whether a frame shows under a mask what another showed, a shade lighter or darker."""
+    here, before = here_HW[mask_HW].astype(np.float32), before_HW[mask_HW].astype(np.float32)
+    here -= here.mean()
+    before -= before.mean()
+    return bool(np.abs(here - before).mean() <= max(_LOOKS, _CONTRAST * before.std()))
+
+
+def assign(iou_NM: NDArray[np.float64], *, min_iou: float) -> dict[int, int]:
+    """Best pairs (row -> column) with an IoU of at least `min_iou`."""
     from scipy.optimize import linear_sum_assignment
 
-    if not old or not new:
-        return {}
-    a = np.stack(old).reshape(len(old), -1).astype(np.float32)
-    b = np.stack(new).reshape(len(new), -1).astype(np.float32)
-    overlap = a @ b.T
-    iou = overlap / np.maximum(a.sum(1)[:, None] + b.sum(1)[None] - overlap, 1)
-    iou[iou < min_iou] = 0  # a pair that will be refused must not displace one that holds
-    rows, columns = linear_sum_assignment(-iou)
-    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if iou[i, j] > 0}
+    # A pair that will be refused must not displace one that holds.
+    kept = np.where(iou_NM < min_iou, 0, iou_NM)
+    rows, columns = linear_sum_assignment(-kept)
+    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if kept[i, j] > 0}
+
+
+def _read(image_HW: NDArray[np.uint8], at_hw2: NDArray[np.float32]) -> NDArray[np.uint8]:
+    read = cv2.remap(image_HW, at_hw2, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(read, np.uint8)
+
+
+def _score_first(tube: Tube) -> None:
+    """A tube's first frame has nothing carried to it: it counts as its next does."""
+    first, *rest = sorted(tube.strengths)
+    if rest:
+        tube.scores[first] = tube.scores[rest[0]]

@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from pipeline.stage import VideoStage
-from storage_schemas.boxes import Boxes, encode_mask
+from stages.track.backend import Backend
+from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
 if TYPE_CHECKING:
-    from stages.track.linking import Tube
+    from stages.track.tube import Patch, Tube
 
 
-class Track(VideoStage, name="track", version=1):
+class Track(VideoStage, name="track", version=2):
     """Find the moving objects of a video.
 
-    Motion that differs from the camera's makes foreground, foreground of neighbouring
-    frames is linked into tubes. A still video has none, which is a valid answer.
+    A back-end finds regions in each frame, regions of neighbouring frames are linked into
+    tubes, tubes of an object that was hidden are joined. A row's ``score`` tells how well
+    the frame itself confirms the mask that was carried there, 0 where nothing does: see
+    `Boxes.valid_frames`. A still video has no tubes, which is a valid answer.
 
     Parameters
     ----------
+    backend : Backend
+        ``motion``, ``saliency``, ``features``, or the path of a module of yours; its
+        parameters are set as ``track.backend.NAME``.
     working_side : int
-        Short side that frames are shrunk to; lengths in pixels refer to it.
-    min_motion : float
-        Least motion beside the camera's, in pixels a frame.
-    noise_factor : float
-        Least motion in robust deviations above the frame's median.
-    min_proof : float
-        Grey levels by which its own motion must explain an object's outline or texture
-        better than the camera's does.
+        Short side that frames are shrunk to, or one near it that the JPEG codec gives;
+        lengths in pixels refer to it.
     min_area : float
         Least area of an object as a fraction of the frame.
     min_iou : float
         Least overlap of two masks of one object, after flow has moved one to the other.
-    max_gap, min_length : int
-        Frames that an object may go unseen, and that it must last.
+    max_gap : int
+        Frames for which an object that cannot be seen is looked for where it was.
+    max_hidden : int
+        Frames after which an object can be found again elsewhere.
+    min_length : int
+        Frames that an object must be seen.
     min_score : float
-        Least mean evidence of a tube, 0..1.
+        Least evidence of a tube, 0..1: of its own motion in its best `min_length` frames.
     max_tubes : int
-        Best tubes to keep, by score times length.
+        Best tubes to keep, by mean score times length.
     min_match : float
         Correlation of two frames, after flow has moved one onto the other, below which
         a cut lies between them.
     window : int
-        Frames that are looked at together, about 1 MB each; tubes end at its border.
+        Frames that are looked at together, about 0.2 MB each; tubes end at its border.
     """
 
-    working_side: int = Field(128, ge=32)
-    min_motion: float = Field(0.12, gt=0)
-    noise_factor: float = Field(4.0, gt=0)
-    min_proof: float = Field(2.0, ge=0)
+    backend: Annotated[SerializeAsAny[Backend], BeforeValidator(Backend.choose)] = Field(
+        default="motion", validate_default=True
+    )
+    working_side: int = Field(100, ge=32)
     min_area: float = Field(0.004, gt=0, lt=1)
     min_iou: float = Field(0.2, ge=0, le=1)
     max_gap: int = Field(10, ge=0)
+    max_hidden: int = Field(50, ge=0)
     min_length: int = Field(8, ge=2)
     min_score: float = Field(0.5, ge=0, le=1)
     max_tubes: int = Field(8, ge=1)
@@ -81,81 +86,97 @@ def find_tubes(frames: Frames, parameters: Track) -> Boxes:
     PreViTS (WACV 2023) used a learned saliency net and an unnamed tracker; this is a
     substitution that needs no weights (specs/previts.md section 3).
     """
-    tubes: list[tuple[int, Tube]] = []
+    from stages.track.refine import runs
+
+    rows: list[tuple[int, int, float, Patch]] = []
+    count = 0
     for start in range(0, len(frames), parameters.window):
-        grey_THW = _read_grey(frames, start, parameters)
-        if len(grey_THW) > 1:
-            tubes += [(start, tube) for tube in _tubes_of_window(grey_THW, parameters)]
-    rows = sorted((start + t, k) for k, (start, tube) in enumerate(tubes) for t in tube.masks)
-    kept, xyxy, runs = [], [], []
-    for frame, k in rows:
-        start, tube = tubes[k]
-        mask = _enlarge(tube.masks[frame - start], frames.height, frames.width)
-        ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(ys):
-            kept.append((frame, k))
-            xyxy.append((xs[0], ys[0], xs[-1] + 1, ys[-1] + 1))
-            runs.append(encode_mask(mask))
-    if not kept:
+        for tube in tubes_of_window(frames, start, parameters):
+            rows += [(t, count, score, patch) for t, score, patch in tube]
+            count += 1
+    if not rows:
         return Boxes(frames.video_id, len(frames), frames.height, frames.width)
+    rows.sort(key=lambda row: row[:2])
     return Boxes(
         video_id=frames.video_id,
         num_frames=len(frames),
         height=frames.height,
         width=frames.width,
-        frame=np.asarray([frame for frame, _ in kept], np.int32),
-        xyxy=np.asarray(xyxy, np.float32),
-        score=np.asarray([tubes[k][1].score for _, k in kept], np.float32),
-        track=np.asarray([k for _, k in kept], np.int32),
-        mask_runs=runs,
+        frame=np.asarray([t for t, *_ in rows], np.int32),
+        xyxy=np.asarray([patch.xyxy for *_, patch in rows], np.float32),
+        score=np.asarray([score for _, _, score, _ in rows], np.float32),
+        track=np.asarray([track for _, track, *_ in rows], np.int32),
+        mask_runs=[runs(patch, frames.height, frames.width) for *_, patch in rows],
     )
 
 
-def _tubes_of_window(grey_THW: NDArray[np.uint8], parameters: Track) -> list[Tube]:
+def tubes_of_window(
+    frames: Frames, start: int, parameters: Track
+) -> list[list[tuple[int, float, Patch]]]:
+    """Tubes of some frames: for each its frames, scores and full-size masks."""
     from stages.track.flow import measure_motion
-    from stages.track.foreground import accumulate, moving_regions
+    from stages.track.footage import read
     from stages.track.linking import link
+    from stages.track.refine import full_size
+    from stages.track.stitching import stitch
 
+    footage = read(frames, start, start + parameters.window, working_side=parameters.working_side)
+    if len(footage) < 2:
+        return []
+    grey_THW = footage.planes[0]
     motion = measure_motion(grey_THW, min_match=parameters.min_match)
-    evidence_THW = accumulate(
-        motion,
-        min_motion=parameters.min_motion,
-        noise_factor=parameters.noise_factor,
-        min_proof=parameters.min_proof,
-    )
-    return link(
-        [moving_regions(evidence, min_area=parameters.min_area) for evidence in evidence_THW],
-        evidence_THW,
-        motion,
-        min_iou=parameters.min_iou,
-        max_gap=parameters.max_gap,
-        min_length=parameters.min_length,
-        min_score=parameters.min_score,
-        max_tubes=parameters.max_tubes,
-    )
+    tubes: list[Tube] = []
+    known = None
+    for _ in range(2):
+        regions = parameters.backend.regions(
+            footage, motion, min_area=parameters.min_area, known_THW=known
+        )
+        tubes = link(
+            regions,
+            grey_THW,
+            motion,
+            min_iou=parameters.min_iou,
+            max_gap=parameters.max_gap,
+            min_length=parameters.min_length,
+        )
+        known = at_rest(select(tubes, parameters), grey_THW.shape, least=parameters.min_length)
+        if known is None:
+            break
+    tubes = stitch(tubes, footage.planes, motion, max_hidden=parameters.max_hidden)
+    tubes = select(tubes, parameters)
+    tubes = parameters.backend.follow(tubes, footage, motion)
+    out = []
+    for tube in tubes:
+        rows = []
+        for t, patch in sorted(tube.patches.items()):
+            inside = patch.shifted(footage.left, footage.top)
+            full = full_size(inside, footage.whole, (frames.height, frames.width))
+            if full is not None:
+                rows.append((start + t, tube.scores[t], full))
+        out.append(rows)
+    return out
 
 
-def _read_grey(frames: Frames, start: int, parameters: Track) -> NDArray[np.uint8]:
-    """A window of frames at working size, decoded one at a time."""
-    import cv2
+def at_rest(tubes: list[Tube], shape: tuple[int, ...], *, least: int) -> NDArray[np.uint8] | None:
+    """Where (T, H, W) objects rest unseen that moved before; None if they do not.
 
-    scale = min(1.0, parameters.working_side / min(frames.height, frames.width))
-    # Very thin frames keep the pixels that flow needs to stand on.
-    size = max(16, round(frames.width * scale)), max(16, round(frames.height * scale))
-    return np.stack(
-        [
-            cv2.resize(
-                cv2.cvtColor(frames.decode([t])[0], cv2.COLOR_RGB2GRAY),
-                size,
-                interpolation=cv2.INTER_AREA,
-            )
-            for t in range(start, min(start + parameters.window, len(frames)))
-        ]
-    )
+    Fewer than `least` frames of a tube are not worth a second look.
+    """
+    found = np.zeros(shape, np.uint8)
+    for tube in tubes:
+        unseen = set(tube.patches) - set(tube.strengths)
+        for t in unseen if len(unseen) >= least else ():
+            found[t][tube.patches[t].box] |= tube.patches[t].mask
+    return found if found.any() else None
 
 
-def _enlarge(mask_HW: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    import cv2
-
-    soft = cv2.resize(mask_HW.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(soft > 0.5)
+def select(tubes: list[Tube], parameters: Track) -> list[Tube]:
+    """The best tubes that are seen long enough and move, by first frame."""
+    good = [
+        tube
+        for tube in tubes
+        if len(tube.strengths) >= parameters.min_length
+        and tube.evidence(parameters.min_length) >= parameters.min_score
+    ]
+    best = sorted(good, key=lambda tube: -sum(tube.scores.values()))[: parameters.max_tubes]
+    return sorted(best, key=lambda tube: min(tube.patches))

@@ -135,3 +135,19 @@ def test_masks_of_another_size_or_none_at_all() -> None:
     with pytest.raises(SchemaError, match="carry no masks"):
         boxes().mask(0)
     assert (boxes(**FULL).mask(1) == np.eye(6, 8, 1, dtype=bool)).all()
+
+
+def test_valid_frames_are_large_and_confirmed() -> None:
+    found = boxes(
+        frame=np.array([0, 1, 1, 3], np.int32),
+        xyxy=np.tile(np.array([[0, 0, 4, 4]], np.float32), (4, 1)),
+        track=np.array([7, 7, 8, 7], np.int32),
+        score=np.array([0.9, 0.9, 0.9, 0.4], np.float32),
+        mask_runs=[np.array([0, 12, 36], np.int32), np.array([0, 5, 43], np.int32)] * 2,
+    )
+    assert found.valid_frames(7).tolist() == [0]
+    assert found.valid_frames(7, min_pixels=5).tolist() == [0, 1]
+    assert found.valid_frames(7, min_pixels=5, min_score=0.3).tolist() == [0, 1, 3]
+    assert found.valid_frames(9).tolist() == []
+    with pytest.raises(SchemaError, match="track, score and masks"):
+        boxes().valid_frames(7)

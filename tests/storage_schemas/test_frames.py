@@ -12,6 +12,7 @@ import pytest
 from storage_schemas import frames as module
 from storage_schemas.errors import SchemaError
 from storage_schemas.frames import Frames, Probe
+from storage_schemas.jpeg import decode_jpeg
 
 
 def stored(folder: Path, frames: Frames) -> Frames:
@@ -81,3 +82,13 @@ def test_damaged_bytes_name_the_remedy(make_frames: Any) -> None:
 
 def test_a_time_alone_may_be_anything_finite(make_frames: Any) -> None:
     assert len(make_frames(num_frames=1)) == 1
+
+
+@pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+def test_the_codec_shrinks_while_it_decodes(make_frames: Any, shrink: int) -> None:
+    image = np.full((50, 67, 3), (200, 100, 50), np.uint8)
+    found = decode_jpeg(make_frames(frames=image[None]).jpegs[0], shrink=shrink)
+    assert found.shape == (-(-50 // shrink), -(-67 // shrink), 3)
+    np.testing.assert_allclose(found.mean((0, 1)), (200, 100, 50), atol=3)
+    with pytest.raises(ValueError, match="1, 2, 4 or 8"):
+        decode_jpeg(b"", shrink=3)

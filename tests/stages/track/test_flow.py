@@ -1,57 +1,44 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
 
-from stages.track.flow import camera_flow, measure_motion, own_motion, pixel_grid, textured, warp
+from benchmarks.scenes import Scene, SceneSpec, render
+from stages.track.flow import Motion, measure_motion, residual_motion, steady
+
+SIZE = {"height": 120, "width": 160}
 
 
-def grey(frames: np.ndarray) -> np.ndarray:
-    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
+def grey(scene: Scene) -> np.ndarray:
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in scene.frames_THWC])
 
 
-@pytest.mark.parametrize("pan", [(0, 0), (1.5, 0.5), (-3, 2)])
-def test_camera_flow_is_the_pan(scene: Callable[..., Any], pan: tuple[float, float]) -> None:
-    frames, masks = scene(num_frames=3, pan=pan)
-    motion = measure_motion(grey(frames), min_match=0.5)
-    camera = camera_flow(motion.forward_THW2[1])
-    np.testing.assert_allclose(camera.mean((0, 1)), np.negative(pan), atol=0.1)
-    assert np.median(motion.residual_THW[1][~masks[1]]) < 0.1
-    own = np.hypot(2.5 + pan[0], 0.8 + pan[1])  # of the disc against the background
-    assert np.median(motion.residual_THW[1][masks[1]]) == pytest.approx(own, rel=0.15)
-    assert np.median(motion.proof_THW[1][masks[1]]) > 5
-    assert np.median(motion.proof_THW[1][~masks[1]]) < 1
+def motion_of(**options: object) -> tuple[Motion, Scene]:
+    scene = render(SceneSpec(**{"seed": 2, "num_frames": 6, **SIZE, **options}))  # type: ignore[arg-type]
+    return measure_motion(grey(scene), min_match=0.5), scene
 
 
-def test_camera_flow_follows_a_perspective_in_spite_of_outliers() -> None:
-    grid = pixel_grid(96, 128)
-    true = np.array([[1.02, 0.01, -2], [-0.01, 0.99, 1.5], [1e-4, -5e-5, 1]])
-    flow = cv2.perspectiveTransform(grid, true).astype(np.float32) - grid
-    seen = flow.copy()
-    seen[20:70, 30:80] += (6, -4)  # a fifth of the frame moves on its own
-    np.testing.assert_allclose(camera_flow(seen), flow, atol=0.05)
+@pytest.mark.parametrize("camera", ["none", "pan", "zoom", "shake"])
+def test_what_is_left_without_the_camera_is_the_object(camera: str) -> None:
+    motion, scene = motion_of(camera=camera)
+    mask = cv2.erode(scene.masks_KTHW[0, 4].astype(np.uint8), np.ones((5, 5)))[::2, ::2] > 0
+    around = cv2.dilate(scene.masks_KTHW[0, 4].astype(np.uint8), np.ones((25, 25)))[::2, ::2] == 0
+    assert np.median(motion.residual_Thw[4][mask]) > 0.3
+    assert np.median(motion.residual_Thw[4][around]) < 0.1
+    moves = (motion.camera_T33[1:] != np.eye(3)).any(axis=(1, 2))
+    assert moves.all() if camera != "none" else not moves.any()
 
 
-def test_camera_flow_of_no_motion_is_none() -> None:
-    assert np.abs(camera_flow(np.zeros((64, 64, 2), np.float32))).max() < 1e-3
-
-
-def test_camera_flow_ignores_the_state_of_generators_and_the_number_of_threads(
-    scene: Callable[..., Any],
-) -> None:
-    frames, _ = scene(num_frames=3, pan=(2, 0.5))
+def test_the_result_depends_on_neither_generators_nor_threads() -> None:
     threads = cv2.getNumThreads()
     results = []
     try:
         for count, seed in ((1, 1), (2, 5), (4, 77)):
             cv2.setNumThreads(count)
             cv2.setRNGSeed(seed)
-            motion = measure_motion(grey(frames), min_match=0.5)
-            results.append([motion.forward_THW2, motion.residual_THW, motion.proof_THW])
+            motion, _ = motion_of(camera="shake")
+            results.append([motion.backward_Thw2, motion.residual_Thw, motion.camera_T33])
     finally:
         cv2.setNumThreads(threads)
     for other in results[1:]:
@@ -59,59 +46,48 @@ def test_camera_flow_ignores_the_state_of_generators_and_the_number_of_threads(
             np.testing.assert_array_equal(first, second)
 
 
-def test_a_cut_starts_a_scene_and_nothing_is_carried_over_it(scene: Callable[..., Any]) -> None:
-    frames = np.concatenate([scene(num_frames=3)[0], 255 - scene(seed=9, num_frames=3)[0]])
-    motion = measure_motion(grey(frames), min_match=0.5)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_cut_starts_a_shot_and_nothing_is_carried_over_it(seed: int) -> None:
+    motion, _ = motion_of(cut=True, seed=seed)
     assert motion.cut_T.tolist() == [True, False, False, True, False, False]
-    assert not motion.forward_THW2[2].any()
-    assert not motion.backward_THW2[3].any()
-    assert np.isfinite(motion.residual_THW).all()
+    assert motion.shots() == [range(3), range(3, 6)]
+    assert not motion.backward_Thw2[3].any()
+    assert not motion.residual_Thw[3].any()
 
 
-def test_a_scene_of_one_frame_has_no_motion(scene: Callable[..., Any]) -> None:
-    one, other = scene(num_frames=2)[0], 255 - scene(seed=9, num_frames=1)[0]
-    motion = measure_motion(grey(np.concatenate([one, other, one])), min_match=0.5)
-    assert motion.cut_T.tolist() == [True, False, True, True, False]
-    assert not motion.residual_THW[2].any()
-    assert not motion.proof_THW[2].any()
+@pytest.mark.parametrize(
+    "options", [{"camera": "shake"}, {"camera": "pan"}, {"brightness": 0.3, "noise": 10.0}], ids=str
+)
+def test_motion_and_noise_are_no_cuts(options: dict[str, object]) -> None:
+    assert motion_of(**options, num_frames=12)[0].cut_T.sum() == 1
 
 
-def test_the_ground_beside_an_object_is_cleared_by_the_other_direction(
-    scene: Callable[..., Any],
-) -> None:
-    frames, masks = scene(num_frames=3, velocity=(5, 0))
-    here, after = grey(frames)[1:]
-    motion = measure_motion(grey(frames), min_match=0.5)
-    one_way, _ = own_motion(here, after, motion.forward_THW2[1])
-    beside = ~masks[1]
-    assert (motion.residual_THW[1] > 1)[beside].sum() < 0.5 * (one_way > 1)[beside].sum()
-
-
-def test_warp_reads_along_the_flow() -> None:
-    image = np.zeros((20, 30), np.float32)
-    image[5, 8] = 1
-    flow = np.zeros((20, 30, 2), np.float32)
-    flow[..., 0] = 3
-    assert np.argwhere(warp(image, flow)).tolist() == [[5, 5]]
-    assert not warp(np.ones((20, 30), np.float32), flow)[:, -3:].any()
-
-
-def test_a_plain_wall_has_no_texture_and_its_noise_is_none(scene: Callable[..., Any]) -> None:
-    frames, masks = scene(num_frames=2, plain=True)
-    shown = textured(grey(frames)[0])
-    assert shown[masks[0]].all()
-    assert shown[:15].mean() < 0.01
-    assert textured(grey(scene(num_frames=2)[0])[0]).mean() > 0.95
-
-
-def test_a_thing_before_a_plain_wall_does_not_move_the_wall(scene: Callable[..., Any]) -> None:
-    frames, masks = scene(num_frames=3, plain=True)
-    motion = measure_motion(grey(frames), min_match=0.5)
-    residual = np.median(motion.residual_THW[1][masks[1]])
-    assert residual == pytest.approx(np.hypot(2.5, 0.8), rel=0.1)
-
-
-def test_a_flash_is_no_cut(scene: Callable[..., Any]) -> None:
-    frames, _ = scene(num_frames=3)
+def test_a_flash_is_no_cut() -> None:
+    frames = grey(render(SceneSpec(seed=2, num_frames=3, **SIZE)))  # type: ignore[arg-type]
     frames[1:] = np.clip(frames[1:] * 0.7 + 70, 0, 255)
-    assert measure_motion(grey(frames), min_match=0.5).cut_T.tolist() == [True, False, False]
+    assert measure_motion(frames, min_match=0.5).cut_T.tolist() == [True, False, False]
+
+
+def test_a_plain_wall_with_noise_is_one_shot() -> None:
+    rng = np.random.default_rng(0)
+    frames = (110 + rng.normal(0, 3, (6, 60, 80))).astype(np.uint8)
+    assert measure_motion(frames, min_match=0.5).cut_T.sum() == 1
+
+
+def test_a_camera_that_moves_once_in_a_while_rests() -> None:
+    camera = np.tile(np.eye(3), (40, 1, 1))
+    camera[[3, 30, 31, 32, 33, 34, 35], 0, 2] = 1
+    cut = np.zeros(40, np.bool_)
+    cut[[0, 20]] = True
+    steady(camera, cut)
+    assert (camera[:20] == np.eye(3)).all()
+    assert camera[30, 0, 2] == 1
+
+
+def test_what_the_camera_has_just_brought_into_view_has_no_motion() -> None:
+    camera = np.eye(3)
+    camera[0, 2] = -10  # the left part of this frame was outside the one before
+    grid = np.stack(np.meshgrid(np.arange(40), np.arange(30)), axis=-1).astype(np.float32)
+    residual = residual_motion(np.zeros((30, 40, 2), np.float32), camera, grid)
+    assert not residual[:, :11].any()
+    np.testing.assert_allclose(residual[3:-3, 13:-3], 10, atol=1e-4)

@@ -1,0 +1,1 @@
+"""Back-ends of tracking: one file each, found by name."""
