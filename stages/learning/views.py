@@ -87,8 +87,9 @@ class ResizedCrop:
         aspect: tuple[float, float] = (3 / 4, 4 / 3),
         tries: int = 10,
         flip_probability: float = 0.5,
+        log_aspect: bool = True,
     ) -> ResizedCrop:
-        """Draw area, aspect (log-uniform), place and flip.
+        """Draw area, aspect (uniform, or its logarithm is), place and flip.
 
         Where no draw fits in `tries`, the largest centred rectangle with an aspect in
         bounds is taken, as torchvision does.
@@ -96,7 +97,7 @@ class ResizedCrop:
         box = (0, 0, height, width)
         for _ in range(tries):
             share = rng.uniform(*area) * height * width
-            ratio = np.exp(rng.uniform(*np.log(aspect)))
+            ratio = np.exp(rng.uniform(*np.log(aspect))) if log_aspect else rng.uniform(*aspect)
             w, h = round(np.sqrt(share * ratio)), round(np.sqrt(share / ratio))
             if 0 < w <= width and 0 < h <= height:
                 top = int(rng.integers(0, height - h + 1))

@@ -64,6 +64,41 @@ class ResNet(Encoder):
         return features_BCTHW
 
 
+class TwoBranchResNet(ResNet):
+    """A residual network whose last stage exists twice, over one trunk.
+
+    The stage inside ``stages`` (res5_g) learns from whole clips, ``region_stage`` (res5_r)
+    from regions. The plain forward pass gives the global map alone.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Module],
+        region_stage: nn.Module,
+        *,
+        out_channels: int,
+        temporal_stride: int,
+        spatial_stride: int,
+    ) -> None:
+        super().__init__(
+            stem,
+            stages,
+            out_channels=out_channels,
+            temporal_stride=temporal_stride,
+            spatial_stride=spatial_stride,
+        )
+        self.region_stage = region_stage
+
+    def both_maps(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Global and region map, of equal shape, from one pass through the trunk."""
+        *trunk, global_stage = self.stages
+        x_BCTHW = self.stem(x_BCTHW)
+        for stage in trunk:
+            x_BCTHW = stage(x_BCTHW)
+        return global_stage(x_BCTHW), self.region_stage(x_BCTHW)
+
+
 def scaled(channels: int, width: int) -> int:
     """Channels in proportion to the width of the first stage; `channels` at 64."""
     return max(1, round(channels * width / PUBLISHED_WIDTH))
