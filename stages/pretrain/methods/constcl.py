@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
+_SHOWN = 160  # height of a pictured frame
+
+
 class RegionContrast(BaseModel):
     """Settings of the local half (constcl.md sections 4.2-4.5).
 
@@ -217,10 +220,10 @@ class ConstCL(ClipPair, version=1):
         """Both views, before colours are changed, with the boxes of their middle frames."""
         lines = []
         for i, name in enumerate(("first", "second")):
-            frames = list(views[name].astype(np.uint8))
-            middle = len(frames) // 2
+            view_THWC = views[name].astype(np.uint8)
+            chosen = [0, len(view_THWC) // 2, len(view_THWC) - 1]
+            frames = [strip([view_THWC[t]], height=_SHOWN) for t in chosen]
             boxes_N4 = views["boxes"][i][views["valid"][i].astype(bool)].astype(np.float32)
-            frames[middle] = draw_boxes(frames[middle], boxes_N4)
-            shown = sorted({0, middle // 2, middle, len(frames) - 1})
-            lines.append(caption(strip([frames[t] for t in shown]), f"{name} view"))
+            frames[1] = draw_boxes(frames[1], boxes_N4 * (_SHOWN / self.size))
+            lines.append(caption(strip(frames, height=_SHOWN), f"{name} view"))
         return stack(lines)
