@@ -62,3 +62,11 @@ def test_maps_are_averaged_and_projected() -> None:
     loss, _ = contrast.loss(projector, maps)
     vectors = projector(maps.flatten(2).mean(-1))
     torch.testing.assert_close(loss, clip_loss(vectors, temperature=0.1)[0])
+
+
+def test_loss_is_taken_in_single_precision_under_autocast() -> None:
+    vectors = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = clip_loss(vectors, temperature=0.1)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, clip_loss(vectors, temperature=0.1)[0])

@@ -311,3 +311,13 @@ def test_targets_learn_too() -> None:
     region_loss(predicted, regions, valid, temperature=0.2)[0].backward()  # type: ignore[no-untyped-call]
     assert regions.grad is not None
     assert regions.grad.abs().sum() > 0
+
+
+def test_loss_is_taken_in_single_precision_under_autocast() -> None:
+    predicted, regions = (randn(4, 2, 3, 64, seed=seed).float() for seed in (0, 1))
+    valid = torch.ones(4, 2, 3, dtype=torch.bool)
+    plain, _ = region_loss(predicted, regions, valid, temperature=0.2)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = region_loss(predicted, regions, valid, temperature=0.2)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, plain)
