@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -90,13 +90,23 @@ class TwoBranchResNet(ResNet):
         )
         self.region_stage = region_stage
 
-    def both_maps(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Global and region map, of equal shape, from one pass through the trunk."""
+    def forward(self, x_BCTHW: Tensor, *, both: bool = False) -> Any:
+        """Map of the last stage; with `both`, see `both_maps`."""
         *trunk, global_stage = self.stages
         x_BCTHW = self.stem(x_BCTHW)
         for stage in trunk:
             x_BCTHW = stage(x_BCTHW)
+        if not both:
+            return global_stage(x_BCTHW)
         return global_stage(x_BCTHW), self.region_stage(x_BCTHW)
+
+    def both_maps(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Global and region map, of equal shape, from one pass through the trunk.
+
+        Seen by forward hooks, as a plain pass is.
+        """
+        maps: tuple[Tensor, Tensor] = self(x_BCTHW, both=True)
+        return maps
 
 
 def scaled(channels: int, width: int) -> int:

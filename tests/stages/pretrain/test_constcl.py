@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
+from stages.learning.health import Health
 from stages.learning.objective import Objective
 from stages.learning.region_contrast import region_loss
 from stages.learning.sample import Sample
@@ -186,6 +187,13 @@ def test_predictions_come_from_the_other_view() -> None:
     assert same_regions.tolist() == [[True, True], [True, False]]
     same = torch.isclose(predicted, predicted_then).all(-1).all(-1)
     assert same.tolist() == [[True, True], [False, False]]
+
+
+def test_health_of_the_encoder_is_seen() -> None:
+    objective = make_objective()
+    health = Health(objective.encoder)
+    objective(make_batch(objective.method), np.random.default_rng(0))  # type: ignore[arg-type]
+    assert set(health.metrics()) == {"feature_std", "effective_rank"}
 
 
 def test_picture_shows_both_views() -> None:
