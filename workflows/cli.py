@@ -352,7 +352,7 @@ def methods() -> None:
 
     for name in Method.names():
         method = Method.find(name)
-        needs = ", ".join(sorted(method.needs)) or "nothing"
+        needs = ", ".join(sorted(method().reads())) or "nothing"
         console.print(f"[bold]{name}[/] v{method.version}, needs {needs}", highlight=False)
         for parameter, value in method().model_dump(mode="json").items():
             if parameter not in ("name", "version"):

@@ -60,3 +60,43 @@ def sample_window(
     span = (num_frames - 1) * stride + 1
     start = int(rng.integers(0, max(0, length - span) + 1))
     return (start + stride * np.arange(num_frames)) % length
+
+
+def sample_pair(
+    rng: np.random.Generator, *, length: int, num_frames: int, stride: int
+) -> NDArray[np.int64]:
+    """Frame indices (2, T) of two clips of a video, near ones likelier than far ones.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    length : int
+        Frames of the video, L.
+    num_frames, stride : int
+        Of both clips; T and s.
+
+    Returns
+    -------
+    ndarray of shape (2, T), int64
+        The clips in random order. A video shorter than a clip is looped, and its clips
+        start anywhere.
+
+    References
+    ----------
+    CVRL (Qian et al., CVPR 2021): of the K = L - (T-1)s starts, the density of the gap
+    between both falls linearly to 0 at K. constcl.md section 2.1.
+    """
+    starts = length - (num_frames - 1) * stride
+    if starts > 0:
+        gap = gap_between(rng.random(), starts)
+        first = int(rng.integers(starts - gap))
+        pair = rng.permutation([first, first + gap])
+    else:
+        pair = rng.integers(length, size=2)
+    return np.asarray((pair[:, None] + stride * np.arange(num_frames)) % length, np.int64)
+
+
+def gap_between(u: float, starts: int) -> int:
+    """The gap below which a share `u` of all pairs lies, rounded down, in 0..starts-1."""
+    # The surplus keeps a gap that is whole in exact arithmetic from ending just below.
+    return int(starts * (1 - np.sqrt(1 - u)) + 1e-9)

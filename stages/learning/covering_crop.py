@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from stages.learning.views import ResizedCrop
 
@@ -84,6 +83,8 @@ def _truncated(
     rng: np.random.Generator, mean: float, deviation: float, low: float, high: float
 ) -> float:
     """A Gaussian draw within bounds, by the inverse of its distribution."""
+    from scipy.special import ndtr, ndtri  # not above: a plan reads methods and must stay light
+
     bounds = ndtr((np.array([low, high]) - mean) / deviation)
     return float(np.clip(mean + deviation * ndtri(rng.uniform(*bounds)), low, high))
 

@@ -8,6 +8,7 @@ devices share the work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +39,27 @@ def gather(rows_BD: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return rows_BD
-    from torch.distributed.nn.functional import all_gather
+    gathered_GD: Tensor = _Gather.apply(rows_BD)  # type: ignore[no-untyped-call]
+    return gathered_GD
 
-    return torch.cat(all_gather(rows_BD.contiguous()))
+
+class _Gather(torch.autograd.Function):
+    """Gather, whose gradients are laid out in order before they are summed.
+
+    `torch.distributed.nn.functional.all_gather` sends them as they lie in memory, and under
+    gloo those of a transposed result come back scrambled.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows_BD: Tensor) -> Tensor:
+        ctx.rows = local_rows(len(rows_BD))
+        return gather_constant(rows_BD)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_GD: Tensor) -> Tensor:
+        total_GD = gradient_GD.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total_GD)
+        return total_GD[ctx.rows]
 
 
 @torch.no_grad()
@@ -48,8 +67,9 @@ def gather_constant(rows_BD: Tensor) -> Tensor:
     """`gather` without gradients."""
     if world_size() == 1:
         return rows_BD
+    rows_BD = rows_BD.contiguous()
     parts = [torch.empty_like(rows_BD) for _ in range(world_size())]
-    dist.all_gather(parts, rows_BD.contiguous())
+    dist.all_gather(parts, rows_BD)
     return torch.cat(parts)
 
 

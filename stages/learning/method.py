@@ -56,6 +56,10 @@ class Method(Variant):
     encoder_options: ClassVar[Mapping[str, Any]] = {}
     synchronised_batch_norm: ClassVar[bool] = True
 
+    def reads(self) -> frozenset[str]:
+        """Those of ``needs`` that it reads with its settings; all of them unless overridden."""
+        return self.needs
+
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """Arrays that make one training example; pure, runs in a CPU worker.
 

@@ -51,6 +51,29 @@ def roi_align(
     return torch.einsum("nph,nchw,nqw->ncpq", rows_NPH, features_BCHW[batch], columns_NPW)
 
 
+def roi_mean(
+    features_BCHW: Tensor,
+    boxes_BN4: Tensor,
+    *,
+    output_size: int,
+    spatial_scale: float,
+    sampling_ratio: int = 2,
+) -> Tensor:
+    """`roi_align` of N boxes in each image, averaged over the bins: (B, N, C).
+
+    Notes
+    -----
+    The mean of separable weights is separable, so that a box is one row of H*W weights and
+    an image one matrix product: neither bins nor copies of the map are made.
+    """
+    height, width = features_BCHW.shape[-2:]
+    x1, y1, x2, y2 = (boxes_BN4.to(features_BCHW.dtype) * spatial_scale - 0.5).flatten(0, 1).T
+    rows_KH = _bin_weights(y1, y2, height, output_size, sampling_ratio).mean(1)
+    columns_KW = _bin_weights(x1, x2, width, output_size, sampling_ratio).mean(1)
+    weights_KM = (rows_KH[:, :, None] * columns_KW[:, None]).flatten(1)
+    return weights_KM.unflatten(0, boxes_BN4.shape[:2]) @ features_BCHW.flatten(2).mT
+
+
 def _bin_weights(start: Tensor, end: Tensor, size: int, bins: int, ratio: int) -> Tensor:
     """Weight of each of `size` cells in each bin, shape (N, bins, size)."""
     steps = (torch.arange(bins * ratio, device=start.device, dtype=start.dtype) + 0.5) / (

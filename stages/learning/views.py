@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +44,8 @@ class CropAndFlip:
 
     def apply(self, clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cropped clip of shape (T, size, size, 3), bilinear."""
+        import cv2  # not above: a plan reads methods and must stay light
+
         _, height, width, _ = clip_THWC.shape
         new_height, new_width = resized(height, width, self.short_side)
         out_THWC = np.empty((len(clip_THWC), self.size, self.size, 3), np.uint8)
@@ -87,8 +88,9 @@ class ResizedCrop:
         aspect: tuple[float, float] = (3 / 4, 4 / 3),
         tries: int = 10,
         flip_probability: float = 0.5,
+        log_aspect: bool = True,
     ) -> ResizedCrop:
-        """Draw area, aspect (log-uniform), place and flip.
+        """Draw area, aspect (uniform, or its logarithm is), place and flip.
 
         Where no draw fits in `tries`, the largest centred rectangle with an aspect in
         bounds is taken, as torchvision does.
@@ -96,7 +98,7 @@ class ResizedCrop:
         box = (0, 0, height, width)
         for _ in range(tries):
             share = rng.uniform(*area) * height * width
-            ratio = np.exp(rng.uniform(*np.log(aspect)))
+            ratio = np.exp(rng.uniform(*np.log(aspect))) if log_aspect else rng.uniform(*aspect)
             w, h = round(np.sqrt(share * ratio)), round(np.sqrt(share / ratio))
             if 0 < w <= width and 0 < h <= height:
                 top = int(rng.integers(0, height - h + 1))
@@ -110,6 +112,8 @@ class ResizedCrop:
 
     def apply(self, clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Clip of shape (T, size, size, 3), bilinear."""
+        import cv2
+
         out_THWC = np.empty((len(clip_THWC), self.size, self.size, 3), np.uint8)
         for t, frame in enumerate(clip_THWC):
             cut = frame[self.top : self.top + self.height, self.left : self.left + self.width]
@@ -128,6 +132,8 @@ class ResizedCrop:
 
     def apply_mask(self, mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Mask of the stored frame in the view, shape (size, size)."""
+        import cv2
+
         cut = mask_HW[self.top : self.top + self.height, self.left : self.left + self.width]
         soft = cv2.resize(
             cut.astype(np.float32), (self.size, self.size), interpolation=cv2.INTER_LINEAR

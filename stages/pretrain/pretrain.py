@@ -48,7 +48,7 @@ class Pretrain(GatherStage, name="pretrain", version=1):
 
     def reads(self) -> frozenset[str]:
         """Frames, the split, and the annotations that the method needs."""
-        return frozenset({"shards", "split"}) | self.method.needs
+        return frozenset({"shards", "split"}) | self.method.reads()
 
     def run(
         self,

@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "hidden": 24,
     "blur_taps": 5,
     "rate_per": 16,
+    "context": 7,
 }
 
 

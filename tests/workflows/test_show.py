@@ -356,10 +356,14 @@ def test_a_path_that_cannot_be_written_is_one_line(made: Path, tubelet: Say) -> 
         show.write_sheet(store, manifest, {}, Path("/proc/a.jpg"), video_id=None)
 
 
-@pytest.mark.parametrize("arguments", [["show", "--help"], ["plan", "preprocess"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [["show", "--help"], ["plan", "preprocess"], ["plan", "demo"]], ids=str
+)
 def test_pictures_cost_nothing_where_none_are_made(arguments: list[str], tmp_path: Path) -> None:
-    where = ["--store", str(tmp_path), "--set", f"folder.path={CLIP.parent}"]
-    arguments = [*arguments, *(where if arguments[0] == "plan" else [])]
+    if arguments[0] == "plan":
+        arguments = [*arguments, "--store", str(tmp_path)]
+    if "preprocess" in arguments:
+        arguments = [*arguments, "--set", f"folder.path={CLIP.parent}"]
     code = (
         f"import sys; from workflows.cli import app\n"
         f"try: app({arguments!r})\n"

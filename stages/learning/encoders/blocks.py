@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -62,6 +62,51 @@ class ResNet(Encoder):
         """Map of the last stage."""
         features_BCTHW: Tensor = self.stages(self.stem(x_BCTHW))
         return features_BCTHW
+
+
+class TwoBranchResNet(ResNet):
+    """A residual network whose last stage exists twice, over one trunk.
+
+    The stage inside ``stages`` (res5_g) learns from whole clips, ``region_stage`` (res5_r)
+    from regions. The plain forward pass gives the global map alone.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Module],
+        region_stage: nn.Module,
+        *,
+        out_channels: int,
+        temporal_stride: int,
+        spatial_stride: int,
+    ) -> None:
+        super().__init__(
+            stem,
+            stages,
+            out_channels=out_channels,
+            temporal_stride=temporal_stride,
+            spatial_stride=spatial_stride,
+        )
+        self.region_stage = region_stage
+
+    def forward(self, x_BCTHW: Tensor, *, both: bool = False) -> Any:
+        """Map of the last stage; with `both`, see `both_maps`."""
+        *trunk, global_stage = self.stages
+        x_BCTHW = self.stem(x_BCTHW)
+        for stage in trunk:
+            x_BCTHW = stage(x_BCTHW)
+        if not both:
+            return global_stage(x_BCTHW)
+        return global_stage(x_BCTHW), self.region_stage(x_BCTHW)
+
+    def both_maps(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Global and region map, of equal shape, from one pass through the trunk.
+
+        Seen by forward hooks, as a plain pass is.
+        """
+        maps: tuple[Tensor, Tensor] = self(x_BCTHW, both=True)
+        return maps
 
 
 def scaled(channels: int, width: int) -> int:

@@ -13,6 +13,7 @@ in CtP (CVPR 2021), torchvision and FAME (CVPR 2022), RSPNet (AAAI 2021), VCOP (
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +25,7 @@ from stages.learning.encoders.blocks import (
     Norm,
     ResNet,
     Triple,
+    TwoBranchResNet,
     convolution,
     kaiming,
     projection,
@@ -61,14 +63,20 @@ class BasicBlock(nn.Module):
         return torch.relu_(y_BCTHW.add_(self.shortcut(x_BCTHW)))
 
 
-def r3d18(width: int, *, last_spatial_stride: int = 2) -> ResNet:
+def r3d18(width: int, *, last_spatial_stride: int = 2, branches: int = 1) -> ResNet:
     """R3D-18 of CtP: no pooling after the stem, BN epsilon 1e-3.
 
     ``last_spatial_stride`` is 1 for CtP's pretraining (spatial stride 8), 2 downstream (16);
-    the weights are the same in both forms.
+    the weights are the same in both forms. ``branches=2`` gives ConST-CL a small encoder.
     """
-    stem = unit(3, width, _STEM_KERNEL, _STEM_STRIDE, norm=_CTP_NORM)
-    return _resnet(width, stem, _cubes, norm=_CTP_NORM, last_spatial_stride=last_spatial_stride)
+    return _resnet(
+        width,
+        unit(3, width, _STEM_KERNEL, _STEM_STRIDE, norm=_CTP_NORM),
+        _cubes,
+        norm=_CTP_NORM,
+        last_spatial_stride=last_spatial_stride,
+        branches=branches,
+    )
 
 
 def r3d18_torchvision(width: int, *, last_spatial_stride: int = 2) -> ResNet:
@@ -131,11 +139,14 @@ def _resnet(
     blocks: int = 2,
     stem_stride: tuple[int, int] = (1, 2),
     last_spatial_stride: int = 2,
+    branches: int = 1,
 ) -> ResNet:
     """Four stages of basic blocks behind a stem of the given (time, space) stride."""
     last = last_spatial_stride
     if last not in (1, 2):
         raise ParameterError(f"last_spatial_stride is {last}: it must be 1 or 2")
+    if branches not in (1, 2):
+        raise ParameterError(f"branches is {branches}: it must be 1 or 2")
     stages, inputs = [], width
     for i, first in enumerate([_UNIT, (2, 2, 2), (2, 2, 2), (2, last, last)]):
         outputs = width * 2**i
@@ -146,7 +157,10 @@ def _resnet(
             stage.append(BasicBlock(convolutions, bypass, outputs=outputs, norm=norm))
             inputs = outputs
         stages.append(stage)
-    encoder = ResNet(
+    make: Callable[..., ResNet] = ResNet
+    if branches == 2:
+        make = partial(TwoBranchResNet, region_stage=copy.deepcopy(stages[-1]))
+    encoder = make(
         stem,
         stages,
         out_channels=inputs,

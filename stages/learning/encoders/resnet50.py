@@ -12,7 +12,7 @@ Self-Supervision* (ConST-CL), CVPR 2022.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 import torch
@@ -22,6 +22,7 @@ from stages.learning.encoders.blocks import (
     Norm,
     ResNet,
     Triple,
+    TwoBranchResNet,
     convolution,
     kaiming,
     projection,
@@ -54,41 +55,6 @@ class Bottleneck(nn.Module):
         y_BCTHW = torch.relu_(self.bn2(self.conv2(y_BCTHW)))
         y_BCTHW = self.bn3(self.conv3(y_BCTHW))
         return torch.relu_(y_BCTHW.add_(self.shortcut(x_BCTHW)))
-
-
-class TwoBranchResNet(ResNet):
-    """A residual network whose last stage exists twice, over one trunk.
-
-    The stage inside ``stages`` (res5_g) learns from whole clips, ``region_stage`` (res5_r)
-    from regions. The plain forward pass gives the global map alone.
-    """
-
-    def __init__(
-        self,
-        stem: nn.Module,
-        stages: Sequence[nn.Module],
-        region_stage: nn.Module,
-        *,
-        out_channels: int,
-        temporal_stride: int,
-        spatial_stride: int,
-    ) -> None:
-        super().__init__(
-            stem,
-            stages,
-            out_channels=out_channels,
-            temporal_stride=temporal_stride,
-            spatial_stride=spatial_stride,
-        )
-        self.region_stage = region_stage
-
-    def both_maps(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Global and region map, of equal shape, from one pass through the trunk."""
-        *trunk, global_stage = self.stages
-        x_BCTHW = self.stem(x_BCTHW)
-        for stage in trunk:
-            x_BCTHW = stage(x_BCTHW)
-        return global_stage(x_BCTHW), self.region_stage(x_BCTHW)
 
 
 class FrameResNet(ResNet):

@@ -22,7 +22,6 @@ from pydantic import Field
 from pipeline.pictures import draw_boxes, strip
 from stages.learning.clips import sample_clip
 from stages.learning.method import Method, Step
-from stages.learning.paste import describe, paste_patches
 from stages.learning.sample import Sample
 from stages.learning.views import CropAndFlip
 from storage_schemas.errors import ParameterError
@@ -70,6 +69,8 @@ class CtP(Method, version=2):
 
         Where the device pastes, the clip is clean and the patches are described beside it.
         """
+        from stages.learning.paste import describe, paste_patches
+
         bank = sample.trajectories
         assert bank is not None
         if (bank.num_frames, bank.size) != (self.num_frames, self.size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.learning.roi_align import roi_align
+from stages.learning.roi_align import roi_align, roi_mean
 
 
 def ramp(size: int = 14) -> torch.Tensor:
@@ -56,3 +56,30 @@ def test_parity_with_torchvision() -> None:
     expected = reference(features, rois, 5, 1 / 8, 2, True)
     out = roi_align(features, rois, output_size=5, spatial_scale=1 / 8)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_bin_centres_without_the_half_pixel() -> None:
+    """The worked numbers of constcl.md section 10: a cell's coordinate is its index."""
+    x = torch.arange(7, dtype=torch.float64)
+    features = (10 * x[:, None] + x)[None, None]
+    boxes = torch.tensor([[[0.1, 0.2, 0.5, 0.6], [0.8, 0.8, 0.999, 0.999]]]).double() * 7 + 0.5
+    rois = torch.cat([torch.zeros(2, 1).double(), boxes[0]], 1)
+    options = {"output_size": 4, "spatial_scale": 1.0, "sampling_ratio": 1}
+    bins = roi_align(features, rois, **options)[:, 0]
+    rows = torch.tensor([18.55, 25.55, 32.55, 39.55]).double()
+    torch.testing.assert_close(bins[0], rows[:, None] + 0.7 * torch.arange(4))
+    means = roi_mean(features, boxes, **options)[0, :, 0]
+    torch.testing.assert_close(means, torch.tensor([30.1, 65.378844]).double())
+
+
+def test_mean_is_that_of_the_bins() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 5, 6, 9, generator=generator, dtype=torch.float64)
+    corners = torch.rand(3, 4, 2, 2, generator=generator) * 90 - 10
+    boxes = torch.cat([corners.amin(2), corners.amax(2)], -1).double()
+    index = torch.arange(3.0).repeat_interleave(4)[:, None]
+    bins = roi_align(
+        features, torch.cat([index, boxes.flatten(0, 1)], 1), output_size=3, spatial_scale=1 / 8
+    )
+    means = roi_mean(features, boxes, output_size=3, spatial_scale=1 / 8)
+    torch.testing.assert_close(means.flatten(0, 1), bins.mean((2, 3)))

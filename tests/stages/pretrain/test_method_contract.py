@@ -25,6 +25,14 @@ from storage_schemas.shards import Shard
 
 # Parameters that make a method small; methods without an entry run with their defaults.
 SMALL: dict[str, dict[str, Any]] = {
+    "constcl": {
+        "num_frames": 8,
+        "frame_stride": 1,
+        "size": 32,
+        "boxes": "proposals",
+        "clip": {"hidden": 16},
+        "region": {"dim": 8, "weight": 1.0},
+    },
     "ctp": {"num_frames": 8, "size": 64, "hidden": 16, "strides": (1,), "initial_std": 0.05},
     # Backgrounds are exchanged in pairs, always: pairs lie on one device for any number of
     # devices. Larger groups than a device's share must depend on the number by design.
@@ -42,6 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "min_valid_frames": 4,
         "relative": {"queue_size": 8},
     },
+    "simclr": {"num_frames": 8, "frame_stride": 1, "size": 32, "clip": {"hidden": 16}},
     "rspnet": {"num_frames": 4, "size": 48, "relative": {"queue_size": 8}},
 }
 
@@ -57,7 +66,12 @@ def make_sample(make_frames: Any, tmp_path: Path, seed: int = 0) -> Sample:
 
     bank = Synthesize(num_frames=8, size=64, num_trajectories=4).run(ctx=Context(work=tmp_path))
     frames = make_frames(f"{seed}.mp4", kind=Shard, num_frames=12, size=(72, 80), seed=seed)
-    return Sample(frames=frames, trajectories=bank, tubes=tube_of(frames))
+    return Sample(
+        frames=frames,
+        trajectories=bank,
+        tubes=tube_of(frames),
+        proposals=proposals_of(frames, seed),
+    )
 
 
 def tube_of(frames: Shard) -> Boxes:
@@ -77,6 +91,20 @@ def tube_of(frames: Shard) -> Boxes:
         score=np.ones(count, np.float32),
         track=np.zeros(count, np.int32),
         mask_runs=[encode_mask(mask) for mask in masks],
+    )
+
+
+def proposals_of(frames: Shard, seed: int) -> Boxes:
+    """Two boxes in every frame, small enough to leave some crops."""
+    rng = np.random.default_rng(seed)
+    corner_N2 = rng.integers(0, 50, (2 * len(frames), 2))
+    return Boxes(
+        video_id=frames.video_id,
+        num_frames=len(frames),
+        height=frames.height,
+        width=frames.width,
+        frame=np.repeat(np.arange(len(frames), dtype=np.int32), 2),
+        xyxy=np.concatenate([corner_N2, corner_N2 + 20], 1).astype(np.float32),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.learning.encoders.blocks import ResNet
+from stages.learning.encoders.blocks import ResNet, TwoBranchResNet
 from stages.learning.encoders.resnet18 import (
     middle_channels,
     r2plus1d18,
@@ -18,6 +18,8 @@ from stages.learning.encoders.resnet18 import (
     r3d18_hara,
     r3d18_torchvision,
 )
+from stages.learning.encoders.resnet50 import one_branch
+from storage_schemas.errors import ParameterError
 
 STRIDE_8 = [(64, 16, 56), (64, 16, 56), (128, 8, 28), (256, 4, 14), (512, 2, 14)]
 STRIDE_16 = [*STRIDE_8[:-1], (512, 2, 7)]
@@ -117,3 +119,22 @@ def test_torchvisions_r3d18_differs_from_ctps_by_epsilon_alone() -> None:
             if isinstance(layer, nn.BatchNorm3d):
                 layer.eps = 1e-5
         assert torch.equal(ctp(clip), torchvision(clip))
+
+
+def test_two_branches_start_apart_and_either_is_an_encoder() -> None:
+    """The form in which ConST-CL pretrains on a small machine."""
+    torch.manual_seed(0)
+    both = r3d18(4, branches=2).eval()
+    assert isinstance(both, TwoBranchResNet)
+    clip = torch.randn(1, 3, 8, 32, 32)
+    with torch.inference_mode():
+        global_map, region_map = both.both_maps(clip)
+        assert global_map.shape == region_map.shape == (1, 32, 1, 2, 2)
+        assert not torch.allclose(global_map, region_map)
+        assert torch.equal(both(clip), global_map)
+        for branch, found in (("global", global_map), ("region", region_map)):
+            single = r3d18(4).eval()
+            single.load_state_dict(one_branch(both.state_dict(), branch))  # type: ignore[arg-type]
+            assert torch.equal(single(clip), found)
+    with pytest.raises(ParameterError, match="branches is 3: it must be 1 or 2"):
+        r3d18(4, branches=3)
