@@ -14,6 +14,7 @@ from stages.track.flow import Motion
 from stages.track.footage import Footage
 from stages.track.foreground import Regions, find_regions
 from stages.track.tube import Patch, Tube
+from storage_schemas.errors import ParameterError
 
 _STAGES = {4: 2, 8: 3}  # residual stages of the encoder up to a spatial stride
 _BATCH = 16  # frames that go through the encoder together
@@ -183,12 +184,19 @@ def _load(weights: InputFile, stages: int) -> Any:
     """The first stages of the encoder that a state dict holds."""
     from torch import nn
 
-    from stages.learning.encoder_spec import EncoderSpec
-    from stages.learning.encoders import build, load_state
+    from stages.learning.encoders import load_state
+    from stages.learning.encoders.resnet18 import r3d18
+    from stages.learning.encoders.resnet50 import one_branch
 
-    state = load_state(weights.path)
-    encoder = build(EncoderSpec(width=len(state["stem.0.weight"])), pretraining=True)
-    encoder.load_state_dict(state)
+    state = one_branch(load_state(weights.path), "global")
+    try:
+        encoder = r3d18(len(state["stem.0.weight"]))
+        encoder.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        raise ParameterError(
+            f"{weights.path} holds no r3d18 encoder, which is the one that tubes can be "
+            f"followed with; give the encoder.pt of one ({str(error)[:200]})"
+        ) from error
     return nn.Sequential(encoder.stem, encoder.stages[:stages]).eval()
 
 

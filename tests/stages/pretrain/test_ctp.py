@@ -203,7 +203,7 @@ def bank_boxes() -> torch.Tensor:
 
 
 def test_map_is_finer_in_pretraining_than_downstream() -> None:
-    fine, coarse = (build(EncoderSpec(width=4), pretraining=p) for p in (True, False))
+    fine, coarse = (build(EncoderSpec(width=4), **form) for form in (CtP.encoder_options, {}))
     coarse.load_state_dict(fine.state_dict())
     with torch.no_grad():
         clip = torch.zeros(1, 3, 8, 112, 112)

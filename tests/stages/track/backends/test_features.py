@@ -12,7 +12,7 @@ from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import random_encoder
 from stages.track.backends.features import propagate
 from stages.track.track import Track
-from storage_schemas.errors import SchemaError
+from storage_schemas.errors import ParameterError, SchemaError
 
 
 @pytest.fixture
@@ -54,4 +54,13 @@ def test_a_file_that_holds_no_encoder_is_told(tmp_path: Path) -> None:
     scene = render(SceneSpec(seed=3, num_frames=12, height=120, width=160))
     stage = Track(backend={"name": "features", "weights": str(path)})  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="no plain state dict"):
+        stage.process(frames=scene.frames())
+
+
+def test_weights_of_another_architecture_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.pt"
+    torch.save(random_encoder(EncoderSpec(name="c3d", width=8), seed=0).state_dict(), path)
+    scene = render(SceneSpec(seed=3, num_frames=12, height=120, width=160))
+    stage = Track(backend={"name": "features", "weights": str(path)})  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="holds no r3d18 encoder"):
         stage.process(frames=scene.frames())
