@@ -28,7 +28,7 @@ from skimage.segmentation import felzenszwalb, slic
 from stages.decode.decode import Decode
 from stages.propose.felzenszwalb import Felzenszwalb
 from stages.propose.random_boxes import RandomBoxes
-from stages.propose.segment_stage import ProposalStage, SegmentStage, borders
+from stages.propose.segment_stage import ProposalStage, SegmentStage
 from stages.propose.slic import Slic
 from storage_schemas.frames import Frames, Probe
 from storage_schemas.jpeg import encode_jpeg
@@ -152,7 +152,7 @@ def best_iou(boxes_N4: NDArray[np.float32], mask_HW: NDArray[np.bool_]) -> float
 def boundary_recall(stage: SegmentStage, case: Case) -> list[float]:
     """Of each object; the union of the borders of all label maps of the stage."""
     found = np.zeros((case.frames.height, case.frames.width), np.uint8)
-    for labels in stage.label_maps(case.frames.decode([0])[0]):
+    for labels in stage.frame_maps(case.frames, 0):
         stored = cv2.resize(labels.astype(np.int32), found.shape[::-1], interpolation=0)
         found |= borders(np.asarray(stored)).astype(np.uint8)
     near = cv2.dilate(found, np.ones((5, 5), np.uint8)) > 0
@@ -183,6 +183,14 @@ def shrunk(image: NDArray[np.uint8], side: int | None) -> tuple[Any, float]:
     """What a user would write: resize, and the factor."""
     k = min(1.0, (side or 10_000) / min(image.shape[:2]))
     return (cv2.resize(image, None, fx=k, fy=k, interpolation=3), k) if k < 1 else (image, k)
+
+
+def borders(labels_HW: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Pixels whose right or lower neighbour has another label."""
+    out = np.zeros(labels_HW.shape, np.bool_)
+    out[:, :-1] |= labels_HW[:, 1:] != labels_HW[:, :-1]
+    out[:-1] |= labels_HW[1:] != labels_HW[:-1]
+    return out
 
 
 def bare(stage: Slic | Felzenszwalb, jpeg: bytes) -> None:

@@ -14,6 +14,7 @@ from pipeline.stage import VideoStage
 from stages.propose.regions import RegionBoxes, keep_largest, segment_boxes
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
+from storage_schemas.jpeg import decode_jpeg
 
 
 class ProposalStage(VideoStage, kind=True):
@@ -78,20 +79,32 @@ class SegmentStage(ProposalStage, kind=True):
         """Label maps (h, w) of one RGB frame (h, w, 3), uint8, `shrink` times its stored size."""
         raise NotImplementedError
 
+    def frame_maps(self, frames: Frames, t: int) -> Sequence[NDArray[np.integer]]:
+        """Label maps of stored frame `t`, shrunk to ``short_side``, mostly by the JPEG codec."""
+        side = min(frames.height, frames.width)
+        least = self.short_side or side
+        by_codec = max((n for n in (1, 2, 4, 8) if side >= n * least), default=1)
+        image_HWC = decode_jpeg(frames.jpegs[t], shrink=by_codec)
+        return self._segmented(image_HWC, frames.height, frames.width)
+
     def label_maps(self, frame_HWC: NDArray[np.uint8]) -> Sequence[NDArray[np.integer]]:
-        """Label maps of one stored RGB frame (H, W, 3), uint8, shrunk to ``short_side``."""
+        """Label maps of one RGB frame (H, W, 3), uint8, shrunk to ``short_side``."""
+        return self._segmented(frame_HWC, *frame_HWC.shape[:2])
+
+    def _segmented(
+        self, image_HWC: NDArray[np.uint8], height: int, width: int
+    ) -> Sequence[NDArray[np.integer]]:
         import cv2
 
-        height, width = frame_HWC.shape[:2]
         shrink = min(1.0, (self.short_side or height) / min(height, width))
-        if shrink < 1:
-            size = (round(width * shrink), round(height * shrink))
-            frame_HWC = np.asarray(cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA))
-        return self.segment(frame_HWC, shrink)
+        size = (round(width * shrink), round(height * shrink))
+        if image_HWC.shape[1::-1] != size:
+            image_HWC = np.asarray(cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA))
+        return self.segment(image_HWC, shrink)
 
     def propose(self, frames: Frames, t: int) -> RegionBoxes:
         """Boxes of one frame's segments; of M label maps, region ``i * M + m`` is i of map m."""
-        maps = self.label_maps(frames.decode([t])[0])
+        maps = self.frame_maps(frames, t)
         found = [
             segment_boxes(labels, min_side=self.min_side, max_side=self.max_side) for labels in maps
         ]
@@ -103,7 +116,7 @@ class SegmentStage(ProposalStage, kind=True):
 
     def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
         """Borders of the segments of the first label map below the boxes."""
-        regions_HW = self.label_maps(frames.decode([frame])[0])[0]
+        regions_HW = self.frame_maps(frames, frame)[0]
         return [Mark(regions_HW=regions_HW), *super().marks(frame, output, frames)]
 
 

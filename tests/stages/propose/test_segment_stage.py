@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -63,19 +64,49 @@ def test_the_cap_keeps_the_largest_of_each_frame(frames: Any) -> None:
     assert boxes.xyxy.tolist() == QUARTERS * 2
 
 
+class Listed(list[bytes]):
+    """Images that remember which of them were asked for."""
+
+    def __init__(self, images: Any) -> None:
+        super().__init__(images)
+        self.seen: list[int] = []
+
+    def __getitem__(self, index: Any) -> Any:
+        self.seen.append(int(index))
+        return super().__getitem__(index)
+
+
 @pytest.mark.parametrize("stride", [1, 4, 8, 9])
-def test_only_strided_frames_are_decoded(
-    frames: Any, stride: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-    decode = type(frames).decode
-    monkeypatch.setattr(
-        type(frames), "decode", lambda self, at: seen.extend(map(int, at)) or decode(self, at)
-    )
-    boxes = Blocks(frame_stride=stride).process(frames=frames)
-    assert seen == list(range(0, 9, stride))
-    assert np.unique(boxes.frame).tolist() == seen
+def test_only_strided_frames_are_decoded(frames: Any, stride: int) -> None:
+    images = Listed(frames.jpegs)
+    boxes = Blocks(frame_stride=stride).process(frames=replace(frames, jpegs=images))
+    assert images.seen == list(range(0, 9, stride))
+    assert np.unique(boxes.frame).tolist() == images.seen
     assert boxes.frame.dtype == np.int32
+
+
+@pytest.mark.parametrize("short_side", [17, 20, 24, 40, 60])
+def test_the_codec_shrinks_as_far_as_it_can_and_never_too_far(
+    make_frames: Callable[..., Any], short_side: int
+) -> None:
+    """What the codec shrinks and what is averaged from the whole frame look alike."""
+    rows, columns = np.mgrid[:161, :203]
+    image = np.stack([rows, columns, rows + columns], axis=-1) * 255 // 400
+    frames = make_frames(frames=image.astype(np.uint8)[None])
+    shown: list[np.ndarray] = []
+
+    class Seen(Blocks, name="seen", version=1):
+        def segment(self, frame_HWC: Any, shrink: float) -> Any:
+            shown.append(frame_HWC)
+            return super().segment(frame_HWC, shrink)
+
+    stage = Seen(short_side=short_side)
+    stage.frame_maps(frames, 0)
+    stage.label_maps(frames.decode([0])[0])
+    by_codec, averaged = shown
+    assert by_codec.shape == averaged.shape == (short_side, round(203 * short_side / 161), 3)
+    # The codec rounds sizes up: a fifth of a small pixel, which is 12 grey levels here.
+    assert np.abs(by_codec.astype(int) - averaged).mean() < 3
 
 
 @pytest.mark.parametrize(("short_side", "side"), [(40, 40), (20, 20), (80, 80), (200, 80)])
@@ -111,7 +142,7 @@ def test_marks_are_the_borders_of_the_first_map_and_the_boxes(
     stage = Blocks(frame_stride=2, short_side=48, max_side=0.6)
     boxes = stage.process(frames=frames)
     segments, *marks = stage.marks(2, boxes, frames)
-    np.testing.assert_array_equal(segments.regions_HW, stage.label_maps(frames.decode([2])[0])[0])
+    np.testing.assert_array_equal(segments.regions_HW, stage.frame_maps(frames, 2)[0])
     rows = boxes.in_frame(2)
     assert len(marks) == rows.stop - rows.start > 0
 
