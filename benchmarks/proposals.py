@@ -75,6 +75,9 @@ STAGES: dict[str, ProposalStage] = {
     "slic, scikit-image, stored size, 20 of sigma 3": Slic(**STORED, num_segments=20),
     "slic, scikit-image (default)": Slic(),
     "slic, OpenCV": Slic(backend="opencv"),
+    "slic, OpenCV, 18 segments, short side 80": Slic(
+        backend="opencv", num_segments=18, short_side=80
+    ),
     "slic, 64 segments": Slic(num_segments=64),
     "slic, 64 segments, short side 120": Slic(num_segments=64, short_side=120),
     "slic, 64 segments, stored size": Slic(**STORED, num_segments=64),
