@@ -8,7 +8,7 @@ is the drawing. Bytes of a sheet are those of one video at quality 80, before `e
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -82,4 +82,6 @@ def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]] or [CLIPS / "walker_a.mp4"])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", nargs="*", type=Path, default=[CLIPS / "walker_a.mp4"])
+    main(parser.parse_args().clips)

@@ -122,11 +122,16 @@ def _validated(step: Step, dumped: dict[str, Any]) -> Stage:
     try:
         return type(step.stage).model_validate(dumped)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{step.name}.{'.'.join(str(part) for part in e['loc'])} = {e['input']!r}: {e['msg']}"
-            for e in error.errors()
-        )
-        raise ParameterError(problems) from error
+        problems = []
+        for e in error.errors():
+            place = ".".join([step.name, *(str(part) for part in e["loc"])])
+            missing = e["input"] is None
+            problems.append(
+                f"{place} has no default; add --set {place}=VALUE"
+                if missing
+                else f"{place} = {e['input']!r}: {e['msg']}"
+            )
+        raise ParameterError("; ".join(problems)) from error
 
 
 def _value(text: str) -> Any:

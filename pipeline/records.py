@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,21 @@ class PastStep:
     parts: Mapping[str, PastNode]
 
 
-def write_record(store: Store, recipe: str, graph: Graph) -> None:
-    """Remember the graph as the last run of `recipe`; the roots that `gc` keeps."""
-    steps: dict[str, Any] = {}
+def write_record(
+    store: Store, recipe: str, graph: Graph, *, only: Collection[str] | None = None
+) -> None:
+    """Remember the graph as the last run of `recipe`; the roots that `gc` keeps.
+
+    With `only`, the names of steps, the others stay as an earlier run left them.
+    """
+    path = _path(store, recipe)
+    old = json.loads(path.read_text())["steps"] if only is not None and path.exists() else {}
+    steps: dict[str, Any] = dict(old)
+    for name in graph.steps if only is None else only:
+        steps.pop(name, None)
     for node in graph.nodes:
+        if only is not None and node.step not in only:
+            continue
         step = steps.setdefault(
             node.step,
             {
@@ -49,7 +60,7 @@ def write_record(store: Store, recipe: str, graph: Graph) -> None:
             "inputs": node.input_keys(),
             "videos": len(node.video_ids),
         }
-    write_atomically(_path(store, recipe), json.dumps({"recipe": recipe, "steps": steps}))
+    write_atomically(path, json.dumps({"recipe": recipe, "steps": steps}))
 
 
 def read_record(store: Store, recipe: str) -> dict[str, PastStep]:

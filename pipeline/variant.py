@@ -58,8 +58,8 @@ class Variant(WithPresets):
 
     @classmethod
     def family(cls) -> type[Variant]:
-        """The base class that this is a choice of."""
-        return next(base for base in cls.__mro__ if "package" in vars(base))
+        """The base class that this is a choice of; a kind between them is no family."""
+        return [base for base in cls.__mro__ if "package" in vars(base)][-1]
 
     @classmethod
     def choose(cls, value: Any) -> Any:

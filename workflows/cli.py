@@ -95,7 +95,7 @@ def run(
     graph = open_graph(request, opened, on_hashed=_hash_progress())
     planned = open_plan(request, opened, graph)
     display.print_plan(console, planned)
-    write_record(opened, recipe, graph)
+    write_record(opened, recipe, graph, only=graph.select(only) if only else None)
     with display.watching(console) as watcher:
         if no_prefect:
             result = run_plan(planned, opened, options, on_event=watcher)
@@ -186,7 +186,10 @@ def show(
     opened = Store(store)
     keys = list(opened.keys(what))
     if keys:
-        table = Table("key", "part", "videos", "quarantined", "size", "created")
+        table = Table()
+        table.add_column("key", no_wrap=True, min_width=max(map(len, keys)))
+        for name in ("part", "videos", "quarantined", "size", "created"):
+            table.add_column(name)
         for key in keys:
             manifest = opened.read_manifest(key)
             table.add_row(

@@ -7,6 +7,7 @@ import pytest
 from pipeline.graph import Step, walk
 from pipeline.overrides import apply_overrides
 from pipeline.stage import Stage
+from stages.detect.detector import Detector
 from storage_schemas.errors import ParameterError
 from workflows.recipes import demo
 
@@ -33,6 +34,21 @@ def test_nested_parameters_and_variants() -> None:
     assert pretrain.optimisation.epochs == 1  # type: ignore[attr-defined]
     detect = stage_of(set_("detect.detector=nanodet"), "detect")
     assert detect.detector.name == "nanodet"  # type: ignore[attr-defined]
+
+
+NEEDS_NO_PACKAGE = [name for name in Detector.names() if name != "detectron2_zoo"]
+
+
+@pytest.mark.parametrize("first", NEEDS_NO_PACKAGE)
+@pytest.mark.parametrize("then", NEEDS_NO_PACKAGE)
+def test_any_choice_of_a_family_follows_any_other(first: str, then: str) -> None:
+    """Choices may have a kind in common; the family's names count all the same."""
+    settings = [f"detect.detector={name}" for name in (first, then)]
+    if then in ("nanodet", "hog"):
+        assert stage_of(set_(*settings), "detect").detector.name == then  # type: ignore[attr-defined]
+    else:  # these need a file, which the message asks for
+        with pytest.raises(ParameterError, match=r"add --set detect\.detector\.\w+=VALUE"):
+            set_(*settings)
 
 
 def test_another_choice_keeps_what_the_recipe_set_and_both_have() -> None:

@@ -116,6 +116,18 @@ def test_only_from_force(store: Store, folder: Path) -> None:
         plan(store, graph, force="grw")
 
 
+def test_a_run_of_one_step_leaves_the_record_of_the_others(store: Store, folder: Path) -> None:
+    graph = open_graph(store, folder)
+    run(store, graph)
+    changed = open_graph(store, folder, "probe.seconds=0.01")
+    write_record(store, "r", changed, only=["probe"])
+    past = read_record(store, "r")
+    assert past["probe"].parameters["seconds"] == 0.01
+    # What reads it was last computed from the old one, so nothing upstream of it changed.
+    assert past["grow"].parts["0000"].inputs == graph.of_step("grow")[0].input_keys()
+    assert set(past) == set(graph.steps)
+
+
 def test_estimate_comes_from_past_rates(store: Store, folder: Path) -> None:
     graph = open_graph(store, folder, "probe.seconds=0.2")
     assert all(e.seconds is None for e in plan(store, graph).entries)
