@@ -187,7 +187,7 @@ def show(
     keys = list(opened.keys(what))
     if keys:
         table = Table()
-        table.add_column("key", no_wrap=True, min_width=max(map(len, keys)))
+        table.add_column("key", overflow="fold")
         for name in ("part", "videos", "quarantined", "size", "created"):
             table.add_column(name)
         for key in keys:
