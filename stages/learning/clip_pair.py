@@ -111,14 +111,20 @@ class ClipPair(Method, version=1):
         """First, then second views as the encoder sees them: (2B, 3, T, S, S)."""
         import torch
 
-        from stages.learning.photometric import augment
-        from stages.learning.pixels import standardise, to_unit
+        from stages.learning.photometric import network_input
 
-        views = []
-        for name, law in (("first", self.first_colour), ("second", self.second_colour)):
-            clips_BCTHW = to_unit(batch[name])
-            views.append(augment(clips_BCTHW, law, generator) if self.colour else clips_BCTHW)
-        return standardise(torch.cat(views), mean=self.mean, std=self.std)
+        laws = {"first": self.first_colour, "second": self.second_colour}
+        views = [
+            network_input(
+                batch[name],
+                generator,
+                law=law if self.colour else None,
+                mean=self.mean,
+                std=self.std,
+            )
+            for name, law in laws.items()
+        ]
+        return torch.cat(views)
 
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Both views, before colours are changed."""

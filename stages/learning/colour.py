@@ -48,3 +48,7 @@ class ColourLaw(BaseModel):
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     blur_taps: int | None = Field(None, ge=1)
     solarise_probability: float = Field(0.0, ge=0, le=1)
+
+
+# Of RSPNet, and of PreViTS after it: rspnet.md section 2.
+ALWAYS_JITTERED = ColourLaw(jitter_probability=1.0, hue=0.4, blur_probability=0.0)

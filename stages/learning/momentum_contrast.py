@@ -79,6 +79,7 @@ class MomentumContrast(BaseModel):
         `features` are the encoder's of the first views, if they are known already.
         """
         from stages.learning.contrastive import accuracy, contrast, info_nce
+        from stages.learning.health import alignment, uniformity
 
         queue: Any = objective.heads["queue"]
         negatives = queue.keys_KD.clone()  # a push after this step must not change the graph
@@ -87,6 +88,11 @@ class MomentumContrast(BaseModel):
         query = objective.heads["projector"](features)
         key = embed_keys(objective, second, generator)
         logits = contrast(query, key, negatives, temperature=self.temperature)
+        metrics = {
+            "contrast_accuracy": accuracy(logits),
+            "alignment": alignment(query, key),
+            "uniformity": uniformity(query),
+        }
         loss, keys = info_nce(logits), [key]
         if self.symmetric:
             if self.reread_queue:
@@ -97,7 +103,7 @@ class MomentumContrast(BaseModel):
             loss, keys = (loss + info_nce(other)) / 2, [*keys, key]
         return Step(
             loss=loss,
-            metrics={"contrast_accuracy": accuracy(logits)},
+            metrics=metrics,
             keep={f"keys_{i}": key for i, key in enumerate(keys)},
         )
 

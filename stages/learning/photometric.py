@@ -11,7 +11,7 @@ and SimCLR with the semantics of torchvision's tensor operations.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -23,11 +23,30 @@ from torch import Tensor
 from stages.learning.colour import ColourLaw
 from stages.learning.distributed import local_rows, world_size
 from stages.learning.gaussian_blur import default_taps, gaussian_blur
+from stages.learning.pixels import MEAN, STD, standardise, to_unit
 
 _LUMA = (0.2989, 0.587, 0.114)
 _NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # factors of brightness, contrast, saturation, hue
 _OPERATIONS = len(_NEUTRAL)
 _Change = Callable[..., None]  # changes clips in place by factors
+
+
+def network_input(
+    clips_BTHWC: Tensor,
+    rng: np.random.Generator,
+    *,
+    law: ColourLaw | None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> Tensor:
+    """Stored clips (B, T, H, W, 3), uint8, as an encoder sees them: (B, 3, T, H, W).
+
+    Colours are changed by `law`, if there is one, before the channels are standardised.
+    """
+    clips_BCTHW = to_unit(clips_BTHWC)
+    if law is not None:
+        clips_BCTHW = augment(clips_BCTHW, law, rng)
+    return standardise(clips_BCTHW, mean=mean, std=std)
 
 
 def augment(

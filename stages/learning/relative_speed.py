@@ -126,6 +126,7 @@ class RelativeSpeed(BaseModel):
         import torch
 
         from stages.learning.contrastive import accuracy, contrast, info_nce
+        from stages.learning.health import alignment, uniformity
 
         heads: Any = objective.heads
         other_video, other_speed = encode_keys(objective, clips.other, generator)
@@ -147,6 +148,8 @@ class RelativeSpeed(BaseModel):
                 "video": video_loss.detach(),
                 "speed": speed_loss.detach(),
                 "contrast_accuracy": accuracy(same),
+                "alignment": alignment(video, same_video),
+                "uniformity": uniformity(video),
                 "speed_accuracy": (near > far).to(torch.float32).mean(),
             },
             keep={"keys": other_video if self.enqueue == "other" else same_video},

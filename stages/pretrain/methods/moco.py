@@ -82,16 +82,14 @@ class MoCo(Method, version=1):
         self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
     ) -> Step:
         """Contrast of the two views."""
-        from stages.learning.photometric import augment
-        from stages.learning.pixels import standardise, to_unit
+        from stages.learning.photometric import network_input
 
-        views = []
-        for name in ("first", "second"):
-            clips = to_unit(batch[name])
-            if self.colour:
-                clips = augment(clips, self.colour_law, generator)
-            views.append(standardise(clips, mean=self.mean, std=self.std))
-        return self.contrast.step(objective, views[0], views[1], generator)
+        law = self.colour_law if self.colour else None
+        first, second = (
+            network_input(batch[name], generator, law=law, mean=self.mean, std=self.std)
+            for name in ("first", "second")
+        )
+        return self.contrast.step(objective, first, second, generator)
 
     def after_step(self, objective: Objective, step: Step) -> None:
         """Queue and twin."""

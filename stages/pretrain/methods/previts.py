@@ -22,7 +22,7 @@ from pydantic import Field
 
 from pipeline.pictures import caption, stack, strip
 from stages.learning.clips import sample_window
-from stages.learning.colour import ColourLaw
+from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.covering_crop import Cover, sample_covering
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast, embed_keys
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from stages.learning.objective import Objective
-
-_JITTER = ColourLaw(jitter_probability=1.0, hue=0.4, blur_probability=0.0)
 
 
 class PreViTS(Method, version=1):
@@ -102,7 +100,7 @@ class PreViTS(Method, version=1):
         hidden=None, temperature=0.07, queue_size=65536, symmetric=False
     )
     colour: bool = True
-    colour_law: ColourLaw = _JITTER
+    colour_law: ColourLaw = ALWAYS_JITTERED
 
     @property
     def window(self) -> int:
@@ -176,22 +174,16 @@ class PreViTS(Method, version=1):
         self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
     ) -> Step:
         """The base method's loss and the attention loss."""
-        from stages.learning.photometric import augment
-        from stages.learning.pixels import standardise, to_unit
+        from stages.learning.photometric import network_input
 
-        clips = []
-        for name in ("query", "key"):
-            pixels = to_unit(batch[name])
-            if self.colour:
-                pixels = augment(pixels, self.colour_law, generator)
-            clips.append(standardise(pixels))
+        law = self.colour_law if self.colour else None
+        query, key = (network_input(batch[name], generator, law=law) for name in ("query", "key"))
         if self.model == "image":
-            query, key = clips
             features = objective.encoder(query)
             step = self.contrast.step(objective, query, key, generator, features=features)
             projector = "projector"
         else:
-            speeds = self.relative.split(clips[0], clips[1], self.num_frames, generator)
+            speeds = self.relative.split(query, key, self.num_frames, generator)
             key = speeds.same
             features = objective.encoder(speeds.query)
             step = self.relative.step(objective, speeds, generator, features=features)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.learning.clips import sample_window
-from stages.learning.colour import ColourLaw
+from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.method import Method, Step
 from stages.learning.pair_views import picture_pair, sample_view
 from stages.learning.relative_speed import RelativeSpeed
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from stages.learning.objective import Objective
-
-_JITTER = ColourLaw(jitter_probability=1.0, hue=0.4, blur_probability=0.0)
 
 
 class RSPNet(Method, version=1):
@@ -65,7 +63,7 @@ class RSPNet(Method, version=1):
     crop_area: tuple[float, float] = (0.4, 1.0)
     relative: RelativeSpeed = RelativeSpeed()
     colour: bool = True
-    colour_law: ColourLaw = _JITTER
+    colour_law: ColourLaw = ALWAYS_JITTERED
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``query`` and ``key``: consecutive frames (T * speed, S, S, 3), uint8."""
@@ -92,16 +90,11 @@ class RSPNet(Method, version=1):
         self, objective: Objective, batch: Mapping[str, Tensor], generator: np.random.Generator
     ) -> Step:
         """Both tasks; see `RelativeSpeed.step`."""
-        from stages.learning.photometric import augment
-        from stages.learning.pixels import standardise, to_unit
+        from stages.learning.photometric import network_input
 
-        clips = []
-        for name in ("query", "key"):
-            pixels = to_unit(batch[name])
-            if self.colour:
-                pixels = augment(pixels, self.colour_law, generator)
-            clips.append(standardise(pixels))
-        speeds = self.relative.split(clips[0], clips[1], self.num_frames, generator)
+        law = self.colour_law if self.colour else None
+        query, key = (network_input(batch[name], generator, law=law) for name in ("query", "key"))
+        speeds = self.relative.split(query, key, self.num_frames, generator)
         return self.relative.step(objective, speeds, generator)
 
     def after_step(self, objective: Objective, step: Step) -> None:
