@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.input_file import InputFile
-from stages.track.backend import Backend
-from stages.track.flow import Motion
+from stages.track.backends.motion import Motion
+from stages.track.flow import Motion as Flow
 from stages.track.footage import Footage
-from stages.track.foreground import Regions, find_regions
 from stages.track.tube import Patch, Tube
 from storage_schemas.errors import ParameterError
 
@@ -20,7 +19,7 @@ _STAGES = {4: 2, 8: 3}  # residual stages of the encoder up to a spatial stride
 _BATCH = 16  # frames that go through the encoder together
 
 
-class Features(Backend, version=1):
+class Features(Motion, version=1):
     """Tubes of ``motion``, whose masks are propagated from the best frame of each.
 
     A tube then reaches over all frames between its first and its last one, also those in
@@ -56,28 +55,8 @@ class Features(Backend, version=1):
     neighbours: int = Field(5, ge=1)
     radius: int = Field(6, ge=1)
     temperature: float = Field(0.05, gt=0)
-    min_motion: float = Field(0.12, gt=0)
-    noise_factor: float = Field(4.0, gt=0)
 
-    def regions(
-        self,
-        footage: Footage,
-        motion: Motion,
-        *,
-        min_area: float,
-        known_THW: NDArray[np.uint8] | None = None,
-    ) -> Regions:
-        """Regions that move or were uncovered by motion."""
-        return find_regions(
-            footage.planes,
-            motion,
-            min_motion=self.min_motion,
-            noise_factor=self.noise_factor,
-            min_area=min_area,
-            known_THW=known_THW,
-        )
-
-    def follow(self, tubes: list[Tube], footage: Footage, motion: Motion) -> list[Tube]:
+    def follow(self, tubes: list[Tube], footage: Footage, motion: Flow) -> list[Tube]:
         """The tubes with propagated masks."""
         encoder = _load(self.weights, _STAGES[self.stride])
         return [self._follow(tube, footage, encoder) for tube in tubes]
