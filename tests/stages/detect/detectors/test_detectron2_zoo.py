@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ from storage_schemas.errors import MissingDependency, ParameterError
 def why_not() -> str | None:
     """Why detectron2 cannot be run here; None if it can."""
     try:
-        importlib.import_module("torchvision")
-        importlib.import_module("detectron2.modeling")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a deprecation in upstream is no reason
+            importlib.import_module("torchvision")
+            importlib.import_module("detectron2.modeling")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
