@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 from zlib import crc32
 
@@ -48,14 +49,15 @@ class RandomBoxes(ProposalStage, name="random_boxes", version=2):
         check_order(self.min_aspect, self.max_aspect, "min_aspect and max_aspect")
         return self
 
-    def propose(self, frames: Frames, t: int) -> RegionBoxes:
-        """Boxes of one frame, numbered as they are drawn; no pixel is looked at."""
-        rng = np.random.default_rng([self.seed, crc32(frames.video_id.encode()), t])
-        boxes = sample_boxes(rng, self)
-        # A corner beyond 0.999 would turn the box inside out; it keeps a sliver instead.
-        boxes[:, :2] = np.minimum(boxes[:, :2], 0.998)
-        xyxy = boxes * np.array([frames.width, frames.height] * 2)
-        return np.arange(self.num_boxes, dtype=np.int32), xyxy.astype(np.float32)
+    def propose(self, frames: Frames, chosen: Sequence[int]) -> Iterator[RegionBoxes]:
+        """Boxes of each frame, numbered as they are drawn; no pixel is looked at."""
+        for t in chosen:
+            rng = np.random.default_rng([self.seed, crc32(frames.video_id.encode()), t])
+            boxes = sample_boxes(rng, self)
+            # A corner beyond 0.999 would turn the box inside out; it keeps a sliver instead.
+            boxes[:, :2] = np.minimum(boxes[:, :2], 0.998)
+            xyxy = boxes * np.array([frames.width, frames.height] * 2)
+            yield np.arange(self.num_boxes, dtype=np.int32), xyxy.astype(np.float32)
 
 
 def sample_boxes(rng: np.random.Generator, parameters: RandomBoxes) -> NDArray[np.float64]:

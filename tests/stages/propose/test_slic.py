@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from stages.propose.regions import segment_boxes
 from stages.propose.slic import Slic
 
-BACKENDS = ("skimage", "opencv")
+BACKENDS = ("numpy", "skimage", "opencv")
 
 
 @pytest.fixture(params=BACKENDS)
