@@ -22,6 +22,8 @@ class Felzenszwalb(SegmentStage, name="felzenszwalb", version=2):
         Scale of each run, and its smallest segment in pixels of the stored frame.
     sigma : float
         Blur before segmentation, pixels of the stored frame.
+    backend : {"opencv", "skimage"}
+        Library that segments; their segments differ a little.
     max_boxes : int, optional
         FH takes no number of segments; the paper's 16 of each run make 32.
 

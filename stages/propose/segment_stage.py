@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,14 @@ class ProposalStage(VideoStage, kind=True):
 
     def process(self, *, frames: Frames) -> Boxes:
         """Proposals of every ``frame_stride``-th frame."""
-        chosen = range(0, len(frames), self.frame_stride)
-        found = list(self.propose(frames, chosen))
+        chosen = np.arange(0, len(frames), self.frame_stride, dtype=np.int32)
+        found = list(self.propose(frames, chosen.tolist()))
         return Boxes(
             video_id=frames.video_id,
             num_frames=len(frames),
             height=frames.height,
             width=frames.width,
-            frame=np.repeat(np.int32(chosen), [len(regions) for regions, _ in found]),
+            frame=np.repeat(chosen, [len(regions) for regions, _ in found]),
             xyxy=np.concatenate([xyxy for _, xyxy in found]),
             region=np.concatenate([regions for regions, _ in found]),
         )
@@ -52,8 +52,6 @@ class SegmentStage(ProposalStage, kind=True):
 
     Parameters
     ----------
-    backend : {"skimage", "opencv"}
-        Library that segments; their segments differ a little.
     short_side : int, optional
         Frames are shrunk to this short side, in pixels, before they are segmented; None
         segments stored frames. Other lengths and areas are in pixels of the stored frame.
@@ -65,7 +63,6 @@ class SegmentStage(ProposalStage, kind=True):
         Keep the largest boxes of a frame only.
     """
 
-    backend: Literal["skimage", "opencv"] = "skimage"
     short_side: int | None = Field(120, ge=8)
     min_side: float = Field(0.05, ge=0, le=1)
     max_side: float = Field(0.7, ge=0, le=1)

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from stages.propose.segment_stage import SegmentStage
 from stages.propose.superpixels import Superpixels, join_small
 
-_COLD, _WARM = 8, 3  # iterations from the grid, and from the centres of the frame before
+_COLD, _WARM = 10, 3  # iterations from the grid, and from the centres of the frame before
 _SAMPLES = 8  # a superpixel's side in sampled pixels: enough to move its centre by
-_RUN = 16  # frames looked at, after which centres begin at the grid again
+_RUN = 32  # frames looked at, after which centres begin at the grid again
 _CUT = 7.0  # mean change of Lab in two frames looked at that no camera pan makes
 
 
@@ -30,7 +30,7 @@ class Slic(SegmentStage, name="slic", version=3):
         ``numpy`` is our own: scikit-image's clustering, and the only one that takes centres.
     warm_start : bool, optional
         Begin at the centres of the frame looked at before, which takes fewer iterations;
-        every 16th frame and a frame after a cut begin at the grid. None does so wherever
+        every 32nd frame and a frame after a cut begin at the grid. None does so wherever
         the back-end can; False lets no frame rest on another.
     num_segments : int
         Superpixels to aim at; SLIC gives about as many.

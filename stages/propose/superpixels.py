@@ -112,8 +112,8 @@ class Superpixels:
         for _ in range(iterations - 1):
             labels = self._nearest(sample, centres).ravel()
             areas = np.bincount(labels, minlength=count)
-            sums = np.stack([np.bincount(labels, one, count) for one in flat[:5]], axis=1)
-            means = np.rint(sums / np.maximum(areas, 1)[:, None])
+            sums_5K = np.array([np.bincount(labels, one, count) for one in flat[:5]])
+            means = np.rint(sums_5K / np.maximum(areas, 1)).T
             centres = np.where(areas[:, None] > 0, means, centres)
         return self._nearest(pixels, centres), centres / self._scale
 
@@ -131,15 +131,13 @@ class Superpixels:
         weights = np.empty((len(centres_K5), 6))
         weights[:, :5] = -2 * self._slots * centres_K5
         weights[:, 5] = self._slots * (centres_K5**2).sum(axis=1) + np.arange(len(centres_K5))
-        places = centres_K5[:, :2] / self._scale[:2]
-        first = np.maximum(places - self._reach, 0).astype(np.intp)
-        last = np.minimum(places + self._reach + 1, self._size).astype(np.intp)
-        far = (pixels.columns < first[:, 1:]) | (pixels.columns >= last[:, 1:])
+        y, x = np.floor(centres_K5[:, :2] / self._scale[:2]).T
+        far = np.abs(pixels.columns - x[:, None]) > self._reach[1]
         labels = np.empty((len(pixels.rows), len(pixels.columns)), np.int64)
         band = max(1, _BLOCK // (len(centres_K5) * len(pixels.columns)))
         for top in range(0, len(labels), band):
             rows = pixels.rows[top : top + band]
-            away = (rows < first[:, :1]) | (rows >= last[:, :1])
+            away = np.abs(rows - y[:, None]) > self._reach[0]
             features = pixels.features_6HW[:, top : top + band].reshape(6, -1)
             distances = weights @ features
             view = distances.reshape(len(weights), len(rows), -1)
@@ -154,7 +152,7 @@ def _grid(height: int, width: int, count: int) -> tuple[slice, slice]:
     from skimage.util import regular_grid
 
     # Where it takes all rows of a short side, the slice has neither first row nor step.
-    _, *found = regular_grid((1, height, width), count)
+    _, *found = regular_grid((1, height, width), count)  # type: ignore[no-untyped-call]
     rows, columns = (
         slice(one.start or 0, side, one.step or 1)
         for one, side in zip(found, (height, width), strict=True)
@@ -188,7 +186,7 @@ def join_small(labels_HW: NDArray[np.integer], *, least: int) -> NDArray[np.inte
     import cv2
     from skimage.measure import label
 
-    pieces = label(labels_HW, background=-1, connectivity=1)
+    pieces: NDArray[np.integer] = label(labels_HW, background=-1, connectivity=1)  # type: ignore[no-untyped-call]
     areas = np.bincount(pieces.ravel())
     small = areas < least
     small[areas.argmax()] = False
