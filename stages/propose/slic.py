@@ -16,7 +16,7 @@ from stages.propose.superpixels import Superpixels, join_small
 _COLD, _WARM = 10, 3  # iterations from the grid, and from the centres of the frame before
 _SAMPLES = 8  # a superpixel's side in sampled pixels: enough to move its centre by
 _RUN = 32  # frames looked at, after which centres begin at the grid again
-_CUT = 7.0  # mean change of Lab in two frames looked at that no camera pan makes
+_CUT = 7.0  # mean change of Lab: a cut makes more; so may a fast pan, which then costs time only
 
 
 class Slic(SegmentStage, name="slic", version=3):
