@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.graph import Step, rebuild, walk
-from pipeline.presets import filled_paths
+from pipeline.parameters import filled_values
 from pipeline.stage import Stage
 from pipeline.variant import Variant
 from storage_schemas.errors import ParameterError
@@ -106,15 +106,21 @@ def _chosen(old: Variant, name: str) -> dict[str, Any]:
 def _drop_filled(
     stage: Stage, dumped: dict[str, Any], path: str, *, given: Collection[str]
 ) -> None:
-    """Take out what the old preset at `path` had filled in, but for what is `given`."""
+    """Take out what the old preset at `path` had filled in.
+
+    What is `given` now, or what a recipe set otherwise than the preset, stays.
+    """
     parents = path.split(".")[:-1]
-    model = _value_at(stage, ".".join(parents)) if parents else stage
-    for filled in filled_paths(model.presets, prefix="".join(f"{name}." for name in parents)):
-        *above, last = filled.split(".")
+    model: Any = _value_at(stage, ".".join(parents)) if parents else stage
+    filled = filled_values(model.presets.get(model.preset, {}))
+    for name in {name for values in model.presets.values() for name in filled_values(values)}:
+        *above, last = [*parents, *name.split(".")]
         holder: Any = dumped
-        for name in above:
-            holder = holder[name]
-        if filled not in given:
+        for group in above:
+            holder = holder[group]
+        if ".".join([*above, last]) in given:
+            continue
+        if name not in filled or _value_at(model, name) == filled[name]:
             holder.pop(last, None)
 
 

@@ -19,11 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
 from pipeline.graph import Step
 from pipeline.marks import Mark, box_marks
-from pipeline.presets import WithPresets
+from pipeline.parameters import Parameters
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import StageDefinitionError
 from storage_schemas.frames import Frames
@@ -69,15 +68,13 @@ class Context:
     progress: Callable[[float, str], None] = field(default=_no_progress)
 
 
-class Stage(WithPresets):
+class Stage(Parameters):
     """Base of all stages; its fields are its parameters and all of them are in the key.
 
     Class arguments: ``name`` and ``version``. Raise the version when the output for the
     same parameters changes; the golden digests in the tests remind you. What several
     stages repeat belongs to a kind, a base that declares itself with ``kind=True`` instead.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     version: ClassVar[int]

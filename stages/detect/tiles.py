@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.parameters import Parameters
 from stages.detect.detector import Detections
 
 # A box that comes this near to an inner edge, as a part of its own side, is of an object
@@ -20,7 +21,7 @@ from stages.detect.detector import Detections
 _MARGIN = 0.05
 
 
-class Tiles(BaseModel):
+class Tiles(Parameters):
     """A grid of equal, overlapping tiles, besides the whole frame; 1 x 1 is no tiles.
 
     An object that fits into the overlap, with a twentieth of its size to spare on each side,
@@ -33,8 +34,6 @@ class Tiles(BaseModel):
     overlap : float
         Of neighbours, as a part of a tile's side.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int = Field(1, ge=1, le=16)
     columns: int = Field(1, ge=1, le=16)

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.parameters import Parameters
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _BN_MOMENTUM = 0.003  # 0.997 as Keras counts
 
 
-class ClipContrast(BaseModel):
+class ClipContrast(Parameters):
     """Settings of the contrast between the clips of a batch (constcl.md section 4.1).
 
     Parameters
@@ -32,8 +34,6 @@ class ClipContrast(BaseModel):
         Width and number of the projector's hidden layers.
     temperature : float
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(128, ge=1)
     hidden: int = Field(2048, ge=1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.parameters import Parameters
 
 
-class ColourLaw(BaseModel):
+class ColourLaw(Parameters):
     """Random colour changes of a clip, the same in all its frames.
 
     Parameters
@@ -33,8 +35,6 @@ class ColourLaw(BaseModel):
     solarise_probability : float
         Of inverting what is 0.5 or brighter.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     jitter_probability: float = Field(0.8, ge=0, le=1)
     brightness: float = Field(0.4, ge=0)

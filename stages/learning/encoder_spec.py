@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.parameters import Parameters
 
 EncoderName = Literal[
     "r3d18",
@@ -23,7 +25,7 @@ EncoderName = Literal[
 ]
 
 
-class EncoderSpec(BaseModel):
+class EncoderSpec(Parameters):
     """Parameters of an encoder.
 
     ``width`` is the number of channels of the first stage; 64 is the published size, smaller
@@ -49,8 +51,6 @@ class EncoderSpec(BaseModel):
     ``resnet50``               ResNet-50, each frame by itself                     23,508,032
     ========================== =================================================== ==========
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: EncoderName = "r3d18"
     width: int = Field(64, ge=4, le=256)

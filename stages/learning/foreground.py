@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.parameters import Parameters
 
 
-class Foreground(BaseModel):
+class Foreground(Parameters):
     """Settings of FAME's mask of a clip.
 
     Parameters
@@ -28,8 +30,6 @@ class Foreground(BaseModel):
         Side of the Gaussian kernel as a share of the clip's side, rounded to an odd number;
         its deviation is a third of that.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     area: float = Field(0.5, ge=0, le=1)
     by: Literal["colour", "motion", "centre"] = "colour"

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.parameters import Parameters
 from stages.learning.method import Step
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class MomentumContrast(BaseModel):
+class MomentumContrast(Parameters):
     """Settings of the contrast between two views of a video.
 
     Parameters
@@ -42,8 +43,6 @@ class MomentumContrast(BaseModel):
         As FAME's released code, let the second pass see the first pass's keys among its
         negatives: each query then meets its own video as a negative.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(128, ge=1)
     hidden: int | None = Field(512, ge=1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.parameters import Parameters
 
 
-class Optimisation(BaseModel):
+class Optimisation(Parameters):
     """SGD, its schedule, and the arithmetic.
 
     Parameters
@@ -48,8 +50,6 @@ class Optimisation(BaseModel):
     compile : bool
         Let ``torch.compile`` fuse the objective: slow to start.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(300, ge=1)
     batch_size: int = Field(32, ge=1)

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.parameters import Parameters
 from stages.learning.method import Step
 from stages.learning.momentum_contrast import follow_twins
 
@@ -32,7 +33,7 @@ class Speeds(NamedTuple):
     other: Tensor
 
 
-class RelativeSpeed(BaseModel):
+class RelativeSpeed(Parameters):
     """Settings of both tasks: telling videos apart, and telling speeds apart.
 
     Parameters
@@ -52,8 +53,6 @@ class RelativeSpeed(BaseModel):
     enqueue : {"other", "same"}
         Which key becomes a negative of later steps.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     speed: int = Field(2, ge=2)
     slow_share: float = Field(0.5, ge=0, le=1)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from pipeline.parameters import Parameters
 from pipeline.pictures import caption, draw_boxes, stack, strip
 from stages.learning.clip_pair import ClipPair, Draw
 from stages.learning.method import Step
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _SHOWN = 160  # height of a pictured frame
 
 
-class RegionContrast(BaseModel):
+class RegionContrast(Parameters):
     """Settings of the local half (constcl.md sections 4.2-4.5).
 
     Parameters
@@ -51,8 +52,6 @@ class RegionContrast(BaseModel):
     weight : float
         Of the loss beside that of whole clips.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bins: int = Field(4, ge=1)
     context: int = Field(5, ge=1)

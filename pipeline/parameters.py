@@ -1,0 +1,142 @@
+"""Frozen parameters that know where each of their values comes from.
+
+A constant names its source where it stands: a default in its class (`constant`), a value
+that a recipe or a preset gives in that line (`cited`). `resolve` tells both for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeVar, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
+
+OWN = "tubelet"  # as a source: our own choice
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Cited:
+    value: Any
+    source: str
+
+
+def constant(default: Any, source: str, **bounds: Any) -> Any:
+    """A field's default and where it comes from; `bounds` are those of pydantic's `Field`."""
+    return Field(default, json_schema_extra={"source": source}, **bounds)
+
+
+def cited(value: T, source: str) -> T:
+    """A value to give to a parameter, with where it comes from.
+
+    Of parameters, the source is that of all values they were given without one of their own.
+    """
+    return cast(T, _Cited(value, source))
+
+
+class Parameters(BaseModel):
+    """Base of stages, variants and groups of settings.
+
+    Class attributes: `presets` maps a name, chosen by the field ``preset``, to the values it
+    stands for; the key holds what really counts, because they are filled in first, and a
+    value given by name wins. `origin` is the source of defaults that name none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    origin: ClassVar[str | None] = None
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def idle(self) -> frozenset[str]:
+        """Fields that have no effect beside the others' values."""
+        return frozenset()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the values are equal, wherever they come from."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, dict):
+            return handler(values)
+        if cls.presets:
+            name = values.get("preset", cls.model_fields["preset"].default)
+            name = name.value if isinstance(name, _Cited) else name
+            values = _merged(cls.presets.get(name, {}), values)
+        given = {name: v for name, v in values.items() if isinstance(v, _Cited)}
+        model = handler(values | {name: v.value for name, v in given.items()})
+        model._sources = {name: v.source for name, v in given.items()}
+        return model
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A parameter's value in JSON's types, and where it comes from, if that is known.
+
+    ``owner`` is the class that has the parameter; ``idle`` tells that it has no effect.
+    """
+
+    path: str
+    value: Any
+    source: str | None
+    owner: type[Parameters]
+    idle: bool
+
+
+def resolve(
+    model: Parameters, *, prefix: str = "", given_by: str | None = None, idle: bool = False
+) -> Iterator[Resolved]:
+    """Every parameter of `model` and of the groups in it, in the order of the classes.
+
+    Of values that were given to `model` without a source, it is `given_by`.
+    """
+    dumped = model.model_dump(mode="json")
+    unused = model.idle()
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        default = field.get_default(call_default_factory=True)
+        is_default = value == default
+        extra = field.json_schema_extra
+        source = model._sources.get(name)
+        if source is None and name in model.model_fields_set:
+            source = given_by
+        if source is None and is_default:
+            source = str(extra["source"]) if isinstance(extra, dict) else type(model).origin
+        place = Resolved(
+            prefix + name, dumped[name], source, type(model), idle=idle or name in unused
+        )
+        if not isinstance(value, Parameters):
+            yield place
+            continue
+        if "name" in dumped[name] and "name" not in type(value).model_fields:  # a variant
+            yield Resolved(place.path, dumped[name]["name"], source, type(model), place.idle)
+        yield from resolve(value, prefix=f"{place.path}.", given_by=source, idle=place.idle)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings, `over` winning value by value, also inside of nested mappings."""
+    out = {**under, **over}
+    for name, value in over.items():
+        if isinstance(value, Mapping) and isinstance(under.get(name), Mapping):
+            out[name] = _merged(under[name], value)
+    return out
+
+
+def filled_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a preset stands for, by dotted path; `values` is one of `Parameters.presets`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        value = value.value if isinstance(value, _Cited) else value
+        nested = isinstance(value, Mapping)
+        found |= filled_values(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return found
