@@ -32,6 +32,16 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
     ParameterError
         Naming the nearest valid name, or the value and its bound.
     """
+    changes = changes_of(targets, settings)
+
+    def change(step: Step) -> Stage:
+        return _changed(step, changes[step.name]) if step.name in changes else step.stage
+
+    return rebuild(targets, change)
+
+
+def changes_of(targets: Sequence[Step], settings: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What settings change: step name -> dotted parameter -> value; see `apply_overrides`."""
     changes: dict[str, dict[str, Any]] = {}
     steps = list(walk(targets, unread=True))
     for setting in settings:
@@ -45,11 +55,7 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
             raise ParameterError(f"no stage is named {name!r}; {_nearest(name, known)}")
         for step in chosen:
             changes.setdefault(step.name, {})[parameter] = _value(text)
-
-    def change(step: Step) -> Stage:
-        return _changed(step, changes[step.name]) if step.name in changes else step.stage
-
-    return rebuild(targets, change)
+    return changes
 
 
 def _changed(step: Step, parameters: dict[str, Any]) -> Stage:

@@ -6,8 +6,8 @@ that a recipe or a preset gives in that line (`cited`). `resolve` tells both for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import (
@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 OWN = "tubelet"  # as a source: our own choice
+RECIPE = "recipe"  # what the recipe is about
 T = TypeVar("T")
 
 
@@ -37,8 +38,13 @@ def constant(default: Any, source: str, **bounds: Any) -> Any:
 def cited(value: T, source: str) -> T:
     """A value to give to a parameter, with where it comes from.
 
-    Of parameters, the source is that of all values they were given without one of their own.
+    `Parameters` come back as they are: the source is that of all values they were given
+    without one of their own.
     """
+    if isinstance(value, Parameters):
+        copy = value.model_copy()
+        copy._sources = dict.fromkeys(value.model_fields_set, source) | value._sources
+        return copy
     return cast(T, _Cited(value, source))
 
 
@@ -59,6 +65,10 @@ class Parameters(BaseModel):
     def idle(self) -> frozenset[str]:
         """Fields that have no effect beside the others' values."""
         return frozenset()
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """Name, value and source of what follows from the values, or is no parameter."""
+        return ()
 
     def __eq__(self, other: object) -> bool:
         """Whether the values are equal, wherever they come from."""
@@ -103,24 +113,28 @@ def resolve(
     dumped = model.model_dump(mode="json")
     unused = model.idle()
     for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        default = field.get_default(call_default_factory=True)
-        is_default = value == default
-        extra = field.json_schema_extra
+        value, path = getattr(model, name), prefix + name
+        chosen = dumped[name]["name"] if _is_choice(value, dumped[name]) else None
         source = model._sources.get(name)
         if source is None and name in model.model_fields_set:
             source = given_by
-        if source is None and is_default:
+        if source is None and field.get_default() in (value, chosen):
+            extra = field.json_schema_extra
             source = str(extra["source"]) if isinstance(extra, dict) else type(model).origin
-        place = Resolved(
-            prefix + name, dumped[name], source, type(model), idle=idle or name in unused
-        )
+        here = Resolved(path, dumped[name], source, type(model), idle or name in unused)
         if not isinstance(value, Parameters):
-            yield place
+            yield here
             continue
-        if "name" in dumped[name] and "name" not in type(value).model_fields:  # a variant
-            yield Resolved(place.path, dumped[name]["name"], source, type(model), place.idle)
-        yield from resolve(value, prefix=f"{place.path}.", given_by=source, idle=place.idle)
+        if chosen is not None:
+            yield replace(here, value=chosen, source=source or RECIPE)
+        yield from resolve(value, prefix=f"{path}.", given_by=source, idle=here.idle)
+    for name, value, source in model.consequences():
+        yield Resolved(prefix + name, value, source, type(model), idle)
+
+
+def _is_choice(value: object, dumped: Any) -> bool:
+    """Whether parameters are a choice of a family (`pipeline.variant`), which has a name."""
+    return isinstance(value, Parameters) and "name" in dumped.keys() - type(value).model_fields
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.graph import Step
 from pipeline.marks import Mark, box_marks
-from pipeline.parameters import Parameters
+from pipeline.parameters import OWN, Parameters
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import StageDefinitionError
 from storage_schemas.frames import Frames
@@ -76,6 +76,7 @@ class Stage(Parameters):
     stages repeat belongs to a kind, a base that declares itself with ``kind=True`` instead.
     """
 
+    origin = OWN  # what a stage takes from a paper names it
     name: ClassVar[str]
     version: ClassVar[int]
     roles: ClassVar[Mapping[str, Role]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import pkgutil
 import shutil
@@ -368,6 +369,22 @@ def list_recipes() -> None:
     for name in recipes.names():
         steps = " -> ".join(step.name for step in walk(recipes.load(name)))
         console.print(f"[bold]{name}[/]: {recipes.describe(name)}\n    {steps}", highlight=False)
+
+
+@app.command()
+def describe(
+    recipe: Recipe,
+    settings: Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Every constant of a recipe, and where it comes from."""
+    from workflows import describe as described
+
+    steps = described.describe(recipe, settings or [])
+    if as_json:
+        typer.echo(json.dumps(described.as_json(steps), indent=2))
+    else:
+        described.print_constants(console, steps)
 
 
 @app.command()

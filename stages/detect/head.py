@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.parameters import Parameters
+from pipeline.parameters import OWN, Parameters
 from storage_schemas.errors import ParameterError
 
 Array = NDArray[np.float32]
@@ -27,6 +27,8 @@ Activation = Literal["none", "sigmoid", "softmax"]
 
 class Head(Parameters):
     """Base of the styles. An output is named as in the file; "" is the only output."""
+
+    origin = OWN
 
     def names(self) -> tuple[str, ...]:
         """Outputs that are read."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.parameters import Parameters
+from pipeline.parameters import OWN, Parameters
 
 Triple = tuple[float, float, float]
 
@@ -36,6 +36,8 @@ class InputSpec(Parameters):
     dtype : {"float32", "float16", "uint8"}
         "uint8" sends the pixels as they are; `mean` and `std` are then not used.
     """
+
+    origin = OWN
 
     height: int = Field(640, ge=1)
     width: int = Field(640, ge=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.parameters import Parameters
+from pipeline.parameters import OWN, Parameters
 from stages.detect.detector import Detections
 
 # A box that comes this near to an inner edge, as a part of its own side, is of an object
@@ -34,6 +34,8 @@ class Tiles(Parameters):
     overlap : float
         Of neighbours, as a part of a tile's side.
     """
+
+    origin = OWN
 
     rows: int = Field(1, ge=1, le=16)
     columns: int = Field(1, ge=1, le=16)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from pipeline.parameters import Parameters
+from pipeline.parameters import Parameters, constant
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,10 +33,10 @@ class ClipContrast(Parameters):
     temperature : float
     """
 
-    dim: int = Field(128, ge=1)
-    hidden: int = Field(2048, ge=1)
-    hidden_layers: int = Field(3, ge=0)
-    temperature: float = Field(0.1, gt=0)
+    dim: int = constant(128, "ConST-CL code: yaml", ge=1)
+    hidden: int = constant(2048, "ConST-CL code: yaml", ge=1)
+    hidden_layers: int = constant(3, "ConST-CL code: yaml", ge=0)
+    temperature: float = constant(0.1, "ConST-CL code: losses.py", gt=0)
 
     def projector(self, channels: int) -> nn.Module:
         """Hidden layers with batch normalisation and ReLU, then a linear one: (B, C) -> (B, D)."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from pipeline.parameters import Parameters
+from pipeline.parameters import Parameters, constant
 
 EncoderName = Literal[
     "r3d18",
@@ -52,5 +50,5 @@ class EncoderSpec(Parameters):
     ========================== =================================================== ==========
     """
 
-    name: EncoderName = "r3d18"
-    width: int = Field(64, ge=4, le=256)
+    name: EncoderName = constant("r3d18", "CtP code: backbones/r3d.py")
+    width: int = constant(64, "as published", ge=4, le=256)

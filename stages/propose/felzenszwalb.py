@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.parameters import constant
 from stages.propose.segment_stage import SegmentStage
 
 
@@ -42,7 +43,9 @@ class Felzenszwalb(SegmentStage, name="felzenszwalb", version=3):
     Felzenszwalb and Huttenlocher, IJCV 2004.
     """
 
-    scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (500, 1000)
+    scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = constant(
+        (500, 1000), "ConST-CL supplement"
+    )
     sigma: float = Field(1.6, ge=0)
     min_area: float = Field(0.5, gt=0)
     short_side: int | None = Field(60, ge=8)

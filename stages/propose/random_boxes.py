@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline.parameters import constant
 from stages.propose.regions import RegionBoxes
 from stages.propose.segment_stage import ProposalStage, check_order
 from storage_schemas.frames import Frames
@@ -35,11 +36,11 @@ class RandomBoxes(ProposalStage, name="random_boxes", version=2):
         The draw depends on it, on the video's id and on the frame.
     """
 
-    num_boxes: int = Field(8, ge=1)
-    min_width: float = Field(0.1, gt=0, lt=1)
-    max_width: float = Field(0.5, gt=0, lt=1)
-    min_aspect: float = Field(0.5, gt=0)
-    max_aspect: float = Field(2.0, gt=0)
+    num_boxes: int = constant(8, "ConST-CL code: video_ssl_inputs.py", ge=1)
+    min_width: float = constant(0.1, "ConST-CL code: video_ssl_inputs.py", gt=0, lt=1)
+    max_width: float = constant(0.5, "ConST-CL code: video_ssl_inputs.py", gt=0, lt=1)
+    min_aspect: float = constant(0.5, "ConST-CL code: video_ssl_inputs.py", gt=0)
+    max_aspect: float = constant(2.0, "ConST-CL code: video_ssl_inputs.py", gt=0)
     draws: Literal["independent", "correlated"] = "independent"
     seed: int = Field(0, ge=0)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline.parameters import constant
 from stages.propose.segment_stage import SegmentStage
 from stages.propose.superpixels import Superpixels, join_small
 
@@ -51,7 +52,7 @@ class Slic(SegmentStage, name="slic", version=3):
 
     backend: Literal["numpy", "skimage", "opencv"] = "numpy"
     warm_start: bool | None = None
-    num_segments: int = Field(16, ge=2)
+    num_segments: int = constant(16, "ConST-CL supplement", ge=2)
     compactness: float = Field(10.0, gt=0)
     sigma: float = Field(3.0, ge=0)
     min_area: float = Field(0.25, gt=0, le=0.5)

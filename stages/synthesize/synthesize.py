@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from pipeline.marks import draw_marks, patch_marks
+from pipeline.parameters import OWN, cited, constant
 from pipeline.pictures import grid
 from pipeline.stage import Context, GatherStage
 from stages.synthesize.keyframes import Interpolation
@@ -54,23 +55,31 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # The released code: 2 to 4 key frames in all, three ways of moving between them.
-        "reference": {"inner_probabilities": (0.5, 0.3, 0.2), "interpolation": "random"},
-        # The supplement: 3 to 5 key frames, linear.
-        "paper": {"inner_probabilities": (0.0, 1 / 3, 1 / 3, 1 / 3), "interpolation": "linear"},
+        # 2 to 4 key frames in all, three ways of moving between them.
+        "reference": {
+            "inner_probabilities": cited((0.5, 0.3, 0.2), "CtP code: ctp_transforms.py"),
+            "interpolation": cited("random", "CtP code: dynamic_utils.py"),
+        },
+        # 3 to 5 key frames, linear.
+        "paper": {
+            "inner_probabilities": cited((0.0, 1 / 3, 1 / 3, 1 / 3), "CtP supplement"),
+            "interpolation": cited("linear", "CtP supplement"),
+        },
     }
 
-    preset: Literal["reference", "paper"] = "reference"
-    num_trajectories: int = Field(4096, ge=1)
-    num_patches: int = Field(3, ge=1)
-    num_frames: int = Field(16, ge=2)
-    size: int = Field(112, ge=32)
-    inner_probabilities: tuple[float, ...] = (0.5, 0.3, 0.2)
-    interpolation: Interpolation = "random"
-    location_velocity: float = Field(3.0, ge=0)
-    size_velocity: float = Field(0.025, ge=0)
-    visible_probability: float = Field(0.8, ge=0, le=1)
-    seed: int = Field(0, ge=0)
+    preset: Literal["reference", "paper"] = constant("reference", "CtP code")
+    num_trajectories: int = constant(4096, OWN, ge=1)
+    num_patches: int = constant(3, "CtP code; supplement figure 2", ge=1)
+    num_frames: int = constant(16, "CtP code: pretraining_runtime_ucf.py", ge=2)
+    size: int = constant(112, "CtP code: pretraining_runtime_ucf.py", ge=32)
+    inner_probabilities: tuple[float, ...] = constant(
+        (0.5, 0.3, 0.2), "CtP code: ctp_transforms.py"
+    )
+    interpolation: Interpolation = constant("random", "CtP code: ctp_transforms.py")
+    location_velocity: float = constant(3.0, "CtP code and supplement", ge=0)
+    size_velocity: float = constant(0.025, "CtP code and supplement", ge=0)
+    visible_probability: float = constant(0.8, "CtP code: label_prob", ge=0, le=1)
+    seed: int = constant(0, OWN, ge=0)
 
     @model_validator(mode="after")
     def _check_probabilities(self) -> Synthesize:

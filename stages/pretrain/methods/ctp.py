@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from pipeline.parameters import OWN, constant
 from pipeline.pictures import draw_boxes, strip
 from stages.learning.clips import sample_clip
 from stages.learning.method import Method, Step
@@ -51,18 +51,18 @@ class CtP(Method, version=2):
     needs: ClassVar[frozenset[str]] = frozenset({"trajectories"})
     encoder_options: ClassVar[Mapping[str, int]] = {"last_spatial_stride": 1}
 
-    num_frames: int = Field(16, ge=8, multiple_of=8)
-    size: int = Field(112, ge=32)
-    strides: tuple[int, ...] = (1, 2, 3, 4, 5)
-    flip_probability: float = Field(0.5, ge=0, le=1)
-    colour: bool = True
-    patch_gain: float = Field(0.0, ge=0, le=2)
-    paste_on: Literal["worker", "device"] = "worker"
-    hidden: int = Field(512, ge=1)
-    roi_bins: int = Field(5, ge=1)
-    initial_std: float = Field(0.001, gt=0)
-    centre_scale: float = Field(0.8, gt=0)
-    size_scale: float = Field(0.04, gt=0)
+    num_frames: int = constant(16, "CtP code: pretraining_runtime_ucf.py", ge=8, multiple_of=8)
+    size: int = constant(112, "CtP code: pretraining_runtime_ucf.py", ge=32)
+    strides: tuple[int, ...] = constant((1, 2, 3, 4, 5), "CtP code: pretraining_runtime_ucf.py")
+    flip_probability: float = constant(0.5, "CtP code: pretraining_runtime_ucf.py", ge=0, le=1)
+    colour: bool = constant(True, "CtP code: pretraining_runtime_ucf.py")
+    patch_gain: float = constant(0.0, "CtP code: none", ge=0, le=2)
+    paste_on: Literal["worker", "device"] = constant("worker", OWN)
+    hidden: int = constant(512, "CtP code: ctp_head.py", ge=1)
+    roi_bins: int = constant(5, "CtP code: ctp_head.py", ge=1)
+    initial_std: float = constant(0.001, "CtP code: ctp_head.py", gt=0)
+    centre_scale: float = constant(0.8, "CtP code: ctp_head.py", gt=0)
+    size_scale: float = constant(0.04, "CtP code: ctp_head.py", gt=0)
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``clip`` (T, S, S, 3) uint8 with patches, ``boxes`` (K, T, 4) float32 in pixels.
