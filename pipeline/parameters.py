@@ -24,6 +24,9 @@ RECIPE = "recipe"  # what the recipe is about
 T = TypeVar("T")
 
 
+_NOTHING = object()
+
+
 @dataclass(frozen=True)
 class _Cited:
     value: Any
@@ -81,10 +84,9 @@ class Parameters(BaseModel):
             return handler(values)
         if cls.presets:
             name = values.get("preset", cls.model_fields["preset"].default)
-            name = name.value if isinstance(name, _Cited) else name
-            values = _merged(cls.presets.get(name, {}), values)
+            values = _merged(cls.presets.get(_uncited(name), {}), values)
         given = {name: v for name, v in values.items() if isinstance(v, _Cited)}
-        model = handler(values | {name: v.value for name, v in given.items()})
+        model = handler({name: _uncited(v) for name, v in values.items()})
         model._sources = {name: v.source for name, v in given.items()}
         return model
 
@@ -104,14 +106,21 @@ class Resolved:
 
 
 def resolve(
-    model: Parameters, *, prefix: str = "", given_by: str | None = None, idle: bool = False
+    model: Parameters,
+    *,
+    prefix: str = "",
+    given_by: str | None = None,
+    idle: bool = False,
+    preset: Mapping[str, Any] | None = None,
 ) -> Iterator[Resolved]:
     """Every parameter of `model` and of the groups in it, in the order of the classes.
 
-    Of values that were given to `model` without a source, it is `given_by`.
+    Of values that were given to `model` without a source, it is `given_by`; `preset` is what
+    the preset of a group around it stands for in `model`.
     """
     dumped = model.model_dump(mode="json")
     unused = model.idle()
+    preset = model.presets.get(dumped["preset"], {}) if model.presets else preset or {}
     for name, field in type(model).model_fields.items():
         value, path = getattr(model, name), prefix + name
         chosen = dumped[name]["name"] if _is_choice(value, dumped[name]) else None
@@ -121,15 +130,28 @@ def resolve(
         if source is None and field.get_default() in (value, chosen):
             extra = field.json_schema_extra
             source = str(extra["source"]) if isinstance(extra, dict) else type(model).origin
+        part = _uncited(preset.get(name, _NOTHING))
+        if part == value and source is not None and not isinstance(value, Parameters):
+            source = f"{source} (preset)"
         here = Resolved(path, dumped[name], source, type(model), idle or name in unused)
         if not isinstance(value, Parameters):
             yield here
             continue
         if chosen is not None:
             yield replace(here, value=chosen, source=source or RECIPE)
-        yield from resolve(value, prefix=f"{path}.", given_by=source, idle=here.idle)
+        yield from resolve(
+            value,
+            prefix=f"{path}.",
+            given_by=source,
+            idle=here.idle,
+            preset=part if isinstance(part, Mapping) else None,
+        )
     for name, value, source in model.consequences():
         yield Resolved(prefix + name, value, source, type(model), idle)
+
+
+def _uncited(value: Any) -> Any:
+    return value.value if isinstance(value, _Cited) else value
 
 
 def _is_choice(value: object, dumped: Any) -> bool:
@@ -150,7 +172,7 @@ def filled_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
     """What a preset stands for, by dotted path; `values` is one of `Parameters.presets`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        value = value.value if isinstance(value, _Cited) else value
+        value = _uncited(value)
         nested = isinstance(value, Mapping)
         found |= filled_values(value, f"{prefix}{name}.") if nested else {prefix + name: value}
     return found

@@ -51,6 +51,10 @@ class MomentumContrast(Parameters):
     symmetric: bool = constant(True, "FAME code: moco/builder.py")
     reread_queue: bool = constant(False, OWN)
 
+    def idle(self) -> frozenset[str]:
+        """There is no second pass unless the views change roles."""
+        return frozenset() if self.symmetric else frozenset({"reread_queue"})
+
     def heads(self, encoder: nn.Module) -> dict[str, nn.Module]:
         """Projector, twins of encoder and projector, queue."""
         from stages.learning.contrastive import Projector, Queue, momentum_copy

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pipeline.parameters import OWN, Parameters, constant
 
@@ -73,6 +74,10 @@ class Optimisation(Parameters):
         """What the other schedule needs, and details of a warm-up that there is not."""
         other = {"floor", "by_step"} if self.schedule == "step" else {"milestones", "decay"}
         return frozenset(other if self.warmup_steps else {*other, "warmup_from"})
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The rate that the schedule starts from."""
+        yield "peak_rate", self.peak_rate, "learning_rate * batch_size / rate_per"
 
     @property
     def peak_rate(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,15 @@ from pipeline.parameters import OWN, cited, constant
 from pipeline.pictures import grid
 from pipeline.stage import Context, GatherStage
 from stages.synthesize.keyframes import Interpolation
-from stages.synthesize.trajectories import REFERENCE_SIZE, Law, sample_bank
+from stages.synthesize.trajectories import (
+    ANCHOR_ASPECTS,
+    ANCHOR_JITTER,
+    ANCHOR_SIDES,
+    OPACITY_RANGE,
+    REFERENCE_SIZE,
+    Law,
+    sample_bank,
+)
 from storage_schemas.trajectories import Trajectories
 
 BLOCK = 1024  # clips drawn at once, from one seed
@@ -80,6 +88,14 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     size_velocity: float = constant(0.025, "CtP code and supplement", ge=0)
     visible_probability: float = constant(0.8, "CtP code: label_prob", ge=0, le=1)
     seed: int = constant(0, OWN, ge=0)
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """What the first boxes are drawn from, in pixels of this crop."""
+        sides = (ANCHOR_SIDES * self.size / REFERENCE_SIZE).tolist()
+        yield "anchor_sides", sides, "CtP code: ctp_transforms.py; supplement"
+        yield "anchor_aspects", ANCHOR_ASPECTS.tolist(), "CtP code: ctp_transforms.py; supplement"
+        yield "anchor_jitter", ANCHOR_JITTER, "CtP code: ctp_transforms.py"
+        yield "opacity", list(OPACITY_RANGE), "CtP code: ctp_transforms.py"
 
     @model_validator(mode="after")
     def _check_probabilities(self) -> Synthesize:

@@ -28,6 +28,8 @@ def _trained(
         epochs=cited(epochs, source),
         batch_size=cited(32, "CtP code: 4 clips on 8 devices"),
         learning_rate=0.01,
+        momentum=0.9,
+        weight_decay=1e-4,
         schedule="step",
         milestones=cited(milestones, source),
         decay=0.1,

@@ -34,10 +34,14 @@ def trained(
         epochs=cited(200, "FAME README"),
         batch_size=cited(64, "FAME README: in all, on 8 devices"),
         learning_rate=cited(0.01, "FAME supplement and README"),
+        rate_per=cited(None, "FAME code: no scaling"),
         momentum=cited(0.9, "FAME code: train.py"),
         weight_decay=1e-4,
+        decay_kernels_only=False,
         schedule=cited("cosine", "FAME README; supplement: x0.1 at 120 and 180"),
         floor=cited(0.0, "FAME code: train.py"),
+        by_step=cited(False, "FAME code: train.py"),
+        warmup_steps=cited(0, "FAME code: none"),
         gradient_clip=cited(None, "FAME code: none"),
     )
     return published(

@@ -21,7 +21,14 @@ def _of_frames() -> MoCo:
         size=cited(224, "PreViTS supplement and code"),
         crop_area=(0.4, 1.0),
         contrast=cited(
-            MomentumContrast(hidden=None, temperature=0.07, queue_size=65536, symmetric=False),
+            MomentumContrast(
+                dim=128,
+                hidden=None,
+                temperature=0.07,
+                momentum=0.999,
+                queue_size=65536,
+                symmetric=False,
+            ),
             "PreViTS code: moco_2D",
         ),
         colour_law=ALWAYS_JITTERED,

@@ -25,8 +25,11 @@ def _trained(
         rate_per=cited(per, why),
         momentum=0.9,
         weight_decay=1e-4,
+        decay_kernels_only=False,
         schedule="cosine",
         floor=1e-3,
+        by_step=False,
+        warmup_steps=0,
         gradient_clip=cited(None, "PreViTS code: none"),
     )
     return published(

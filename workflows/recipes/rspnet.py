@@ -24,8 +24,11 @@ def _trained(
         rate_per=cited(64, "RSPNet code: environment.py"),
         momentum=0.9,
         weight_decay=1e-4,
+        decay_kernels_only=False,
         schedule=cited("cosine", "RSPNet code: pretrain.py"),
         floor=cited(1e-3, "RSPNet code: pretrain.py"),
+        by_step=cited(False, "RSPNet code: pretrain.py"),
+        warmup_steps=cited(0, "RSPNet code: none"),
         gradient_clip=cited(None, "RSPNet code: none"),
     )
     return published(

@@ -89,6 +89,7 @@ class ConstCL(ClipPair, version=1):
 
     needs: ClassVar[frozenset[str]] = frozenset({"proposals"})
     encoder_options: ClassVar[Mapping[str, int]] = {"branches": 2}
+    form_from: ClassVar[str] = "ConST-CL supplement table 1; yaml"
 
     boxes: Literal["random", "correlated", "proposals"] = constant(
         "random", "ConST-CL README: all released models"

@@ -77,6 +77,7 @@ class FAME(Method, version=1):
     """
 
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "FAME code: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "foreground": {"hue": cited("reference", _WINDS)},

@@ -45,6 +45,7 @@ class MoCo(Method, version=1):
     """
 
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "FAME and PreViTS code: shuffled batches"
 
     num_frames: int = constant(16, "FAME code: dataset", ge=1)
     frame_stride: int = constant(2, "FAME code: dataset", ge=1)

@@ -76,6 +76,7 @@ class PreViTS(Method, version=1):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tubes"})
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "PreViTS code, after RSPNet: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "recommended": {
             "min_cover": cited(0.3, "PreViTS supplement: mu"),
@@ -107,15 +108,22 @@ class PreViTS(Method, version=1):
     mask_pooling: Literal["area", "points"] = constant("area", OWN)
     relative: RelativeSpeed = constant(RelativeSpeed(), "PreViTS code, after RSPNet")
     contrast: MomentumContrast = constant(
-        MomentumContrast(hidden=None, temperature=0.07, queue_size=65536, symmetric=False),
-        "PreViTS code: linear head, tau 0.07, queue 65536",
+        MomentumContrast(
+            dim=128,
+            hidden=None,
+            temperature=0.07,
+            momentum=0.999,
+            queue_size=65536,
+            symmetric=False,
+        ),
+        "PreViTS code: moco_2D",
     )
     colour: bool = constant(True, "PreViTS code, after RSPNet")
     colour_law: ColourLaw = constant(ALWAYS_JITTERED, "PreViTS code, after RSPNet")
 
     def idle(self) -> frozenset[str]:
         """What the other model needs, and what is not done."""
-        idle = {"relative"} if self.model == "image" else {"contrast"}
+        idle = {"relative", "num_frames"} if self.model == "image" else {"contrast"}
         if not self.attention_weight:
             idle |= {"relu_first", "mask_pooling"}
         if not self.constrain_crop:

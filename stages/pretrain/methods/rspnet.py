@@ -52,6 +52,7 @@ class RSPNet(Method, version=1):
     """
 
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "RSPNet code: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "reference": {
             "relative": {
