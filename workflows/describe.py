@@ -14,7 +14,7 @@ from pipeline.overrides import apply_overrides, changes_of
 from pipeline.parameters import Resolved, resolve
 from workflows import recipes
 
-COMMAND_LINE = "command line"
+COMMAND_LINE, UNKNOWN = "command line", "not named"
 _IDLE = "no effect"
 
 
@@ -72,12 +72,14 @@ def _source(now: Resolved, before: Resolved | None, given: Mapping[str, Any]) ->
     """Settings have made all parameters anew, and with that undone what the recipe cites."""
     if now.path in given:
         return COMMAND_LINE
-    same = before is not None and before.value == now.value
-    if before is not None and same and before.owner is now.owner:
-        return before.source or COMMAND_LINE
-    if now.source is None and before is not None and same:
-        return before.source or COMMAND_LINE  # a recipe's clip size, for another method
-    return now.source or COMMAND_LINE
+    # A value of the same class, or one that another method took over: its clips' size.
+    kept = before is not None and before.value == now.value
+    if before is not None and kept and (before.owner is now.owner or now.source is None):
+        return before.source or UNKNOWN
+    groups = [path for path, value in given.items() if isinstance(value, Mapping)]
+    if now.source is None and any(now.path.startswith(f"{path}.") for path in groups):
+        return COMMAND_LINE
+    return now.source or UNKNOWN
 
 
 def print_constants(console: Console, described: Sequence[Described]) -> None:

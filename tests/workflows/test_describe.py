@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +97,16 @@ def test_the_command_prints_every_constant_and_json() -> None:
 def test_a_misspelt_setting_is_answered() -> None:
     with pytest.raises(ParameterError, match="did you mean 'epochs'"):
         describe("ctp_ucf101", ["pretrain.optimisation.epoch=3"])
+
+
+def test_a_default_of_unknown_source_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_method.py").write_text(
+        "from stages.learning.method import Method\n\n\n"
+        "class Toy(Method, version=1):\n    num_frames: int = 4\n    strength: float = 2.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = sources("ctp_tiny", "pretrain.method=toy_method")
+    assert found["method.strength"] == (2.0, "not named")
+    assert found["method.num_frames"] == (8, "tubelet: two cores")
