@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import torch
 
 from pipeline.graph import check_names, walk
 from pipeline.parameters import resolve
+from pipeline.store import Store
 from stages.learning.encoders import build
 from stages.learning.method import Method
 from stages.pretrain.pretrain import Pretrain
 from storage_schemas.errors import ParameterError
 from workflows import recipes
+from workflows.session import Request, open_graph
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods"
 PRETRAINING = [name for name in recipes.names() if name.split("_")[0] in Method.names()]
@@ -112,6 +115,46 @@ def test_published_numbers(
     assert (optimisation.batch_size, optimisation.epochs) == (batch, epochs)
     assert (training.encoder.name, training.encoder.width) == (encoder, 64)
     assert training.method.size == size  # type: ignore[attr-defined]
+
+
+KINETICS = 'label,youtube_id,time_start,time_end,split\n"a, b",-x,1,11,train\na,_gone,2,12,train\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "lists", "video", "note"),
+    [
+        (
+            "ctp_ucf101",
+            {
+                "ucfTrainTestlist/trainlist01.txt": "A/v.avi 1\n",
+                "ucfTrainTestlist/testlist01.txt": "",
+            },
+            "UCF-101/A/v.avi",
+            None,
+        ),
+        ("rspnet_kinetics400_c3d", {"train.csv": KINETICS}, "a/-x_000001_000011.mp4", "1 of 2"),
+        ("previts_vggsound_image", {"vggsound.csv": '-x,1,"a, b",train\n'}, "-x_000001.mp4", None),
+    ],
+)
+def test_published_layouts_are_planned(
+    name: str,
+    lists: dict[str, str],
+    video: str,
+    note: str | None,
+    tmp_path: Path,
+    make_video: Callable[..., Path],
+) -> None:
+    for path, text in lists.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    make_video(tmp_path / video)
+    source = name.split("_")[1]
+    request = Request(name, [f"{source}.path={tmp_path}"])
+    graph = open_graph(request, Store(tmp_path / "store"))
+    (decode,) = (node for node in graph.nodes if node.stage.name == "decode")
+    assert len(decode.video_ids) == 1
+    said = " ".join(text for notes in graph.notes.values() for text in notes)
+    assert said == "" if note is None else note in said
 
 
 def test_queues_are_those_of_the_data_set() -> None:
