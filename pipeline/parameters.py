@@ -73,6 +73,10 @@ class Parameters(BaseModel):
         """Name, value and source of what follows from the values, or is no parameter."""
         return ()
 
+    def choice(self) -> str | None:
+        """Their name, if they are one of several named choices (`pipeline.variant`)."""
+        return None
+
     def __eq__(self, other: object) -> bool:
         """Whether the values are equal, wherever they come from."""
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -123,11 +127,12 @@ def resolve(
     preset = model.presets.get(dumped["preset"], {}) if model.presets else preset or {}
     for name, field in type(model).model_fields.items():
         value, path = getattr(model, name), prefix + name
-        chosen = dumped[name]["name"] if _is_choice(value, dumped[name]) else None
+        chosen = value.choice() if isinstance(value, Parameters) else None
         source = model._sources.get(name)
         if source is None and name in model.model_fields_set:
             source = given_by
-        if source is None and field.get_default() in (value, chosen):
+        default = field.get_default()
+        if source is None and (default == value or (chosen is not None and default == chosen)):
             extra = field.json_schema_extra
             source = str(extra["source"]) if isinstance(extra, dict) else type(model).origin
         part = _uncited(preset.get(name, _NOTHING))
@@ -152,11 +157,6 @@ def resolve(
 
 def _uncited(value: Any) -> Any:
     return value.value if isinstance(value, _Cited) else value
-
-
-def _is_choice(value: object, dumped: Any) -> bool:
-    """Whether parameters are a choice of a family (`pipeline.variant`), which has a name."""
-    return isinstance(value, Parameters) and "name" in dumped.keys() - type(value).model_fields
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,10 +105,14 @@ class Variant(Parameters):
             )
         return found[0]
 
+    def choice(self) -> str:
+        """Its name; outside of the family's package the path of its module."""
+        module = type(self).__module__
+        outside = module.rpartition(".")[0] != self.package
+        return module if outside else self.name
+
     @model_serializer(mode="wrap")
     def _with_identity(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        module = type(self).__module__
-        outside = module.rpartition(".")[0] != self.package
-        return {"name": module if outside else self.name, "version": self.version, **handler(self)}
+        return {"name": self.choice(), "version": self.version, **handler(self)}

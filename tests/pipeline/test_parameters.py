@@ -59,6 +59,14 @@ def test_a_value_has_the_source_it_was_cited_with() -> None:
     assert found["width"] == (9, None)  # given, and nobody said whence
 
 
+def test_a_default_that_is_none_is_no_source_of_a_value() -> None:
+    class Capped(Parameters):
+        cap: int | None = constant(None, "code")
+
+    assert sources(Capped()) == {"cap": (None, "code")}
+    assert sources(Capped(cap=5)) == {"cap": (5, None)}
+
+
 def test_a_cited_group_is_the_source_of_what_it_was_given() -> None:
     group = cited(Inner(depth=cited(5, "table 1"), width=9), "table 2")
     assert isinstance(group, Inner)
