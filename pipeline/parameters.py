@@ -18,6 +18,7 @@ from pydantic import (
     PrivateAttr,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 OWN = "tubelet"  # as a source: our own choice
 RECIPE = "recipe"  # what the recipe is about
@@ -30,7 +31,7 @@ _NOTHING = object()
 @dataclass(frozen=True)
 class _Cited:
     value: Any
-    source: str
+    source: str | None
 
 
 def constant(default: Any, source: str, **bounds: Any) -> Any:
@@ -46,7 +47,8 @@ def cited(value: T, source: str) -> T:
     """
     if isinstance(value, Parameters):
         copy = value.model_copy()
-        copy._sources = dict.fromkeys(value.model_fields_set, source) | value._sources
+        given = value.model_fields_set
+        copy._sources = {name: value._sources.get(name) or source for name in given}
         return copy
     return cast(T, _Cited(value, source))
 
@@ -57,13 +59,16 @@ class Parameters(BaseModel):
     Class attributes: `presets` maps a name, chosen by the field ``preset``, to the values it
     stands for; the key holds what really counts, because they are filled in first, and a
     value given by name wins. `origin` is the source of defaults that name none.
+
+    A mapping given for a group of parameters changes what it names; the others stay as the
+    field's own default has them, not as the group's class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     origin: ClassVar[str | None] = None
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _sources: dict[str, str | None] = PrivateAttr(default_factory=dict)
 
     def idle(self) -> frozenset[str]:
         """Fields that have no effect beside the others' values."""
@@ -86,13 +91,24 @@ class Parameters(BaseModel):
     def _take(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(values, dict):
             return handler(values)
+        values = cls._completed(values)
+        model = handler({name: _uncited(v) for name, v in values.items()})
+        model._sources = {name: v.source for name, v in values.items() if isinstance(v, _Cited)}
+        return model
+
+    @classmethod
+    def _completed(cls, values: dict[str, Any]) -> dict[str, Any]:
         if cls.presets:
             name = values.get("preset", cls.model_fields["preset"].default)
             values = _merged(cls.presets.get(_uncited(name), {}), values)
-        given = {name: v for name, v in values.items() if isinstance(v, _Cited)}
-        model = handler({name: _uncited(v) for name, v in values.items()})
-        model._sources = {name: v.source for name, v in given.items()}
-        return model
+        groups = {
+            name: _members(field)
+            for name, field in cls.model_fields.items()
+            if isinstance(values.get(name), Mapping)
+            and isinstance(field.default, Parameters)
+            and type(field.default) is field.annotation  # no family, of which to choose another
+        }
+        return _merged(groups, values)
 
 
 @dataclass(frozen=True)
@@ -133,8 +149,7 @@ def resolve(
             source = given_by
         default = field.get_default()
         if source is None and (default == value or (chosen is not None and default == chosen)):
-            extra = field.json_schema_extra
-            source = str(extra["source"]) if isinstance(extra, dict) else type(model).origin
+            source = _source_of(field) or type(model).origin
         part = _uncited(preset.get(name, _NOTHING))
         if part == value and source is not None and not isinstance(value, Parameters):
             source = f"{source} (preset)"
@@ -153,6 +168,18 @@ def resolve(
         )
     for name, value, source in model.consequences():
         yield Resolved(prefix + name, value, source, type(model), idle)
+
+
+def _members(field: FieldInfo) -> dict[str, _Cited]:
+    """What a field's default, a group, was given; the rest is as its class has it."""
+    group: Parameters = field.default
+    sources = dict.fromkeys(group.model_fields_set, _source_of(field)) | group._sources
+    return {name: _Cited(getattr(group, name), sources[name]) for name in group.model_fields_set}
+
+
+def _source_of(field: FieldInfo) -> str | None:
+    extra = field.json_schema_extra
+    return str(extra["source"]) if isinstance(extra, dict) else None
 
 
 def _uncited(value: Any) -> Any:

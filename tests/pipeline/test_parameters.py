@@ -128,3 +128,40 @@ def test_sources_do_not_count() -> None:
 def test_sources_are_no_part_of_a_shared_default() -> None:
     cited(Outer().other, "somewhere else")
     assert sources(Outer())["other.depth"] == (7, "appendix")
+
+
+class Law(Parameters):
+    hue: float = constant(0.1, "law")
+    blur: float = constant(0.5, "law")
+
+
+class Thing(Parameters):
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "plain": {"law": {"blur": 0.0}},
+        "soft": {"law": {"blur": cited(1.0, "soft")}},
+    }
+
+    preset: str = "plain"
+    law: Law = constant(Law(hue=0.4, blur=0.0), "thing")
+    other: Law = Law(hue=0.3)
+
+
+def test_a_mapping_changes_what_it_names_alone() -> None:
+    assert Thing().law == Law(hue=0.4, blur=0.0)
+    assert Thing(law={"blur": 0.2}).law == Law(hue=0.4, blur=0.2)
+    assert Thing(other={"blur": 0.2}).other == Law(hue=0.3, blur=0.2)
+    assert Thing.model_validate({"law": {"hue": 0.2}}).law == Law(hue=0.2, blur=0.0)
+
+
+def test_a_preset_counts_before_the_default_and_a_given_value_before_both() -> None:
+    assert Thing(preset="soft").law == Law(hue=0.4, blur=1.0)
+    assert Thing(preset="soft", law={"hue": 0.2}).law == Law(hue=0.2, blur=1.0)
+    assert Thing(preset="soft", law={"blur": 0.7}).law == Law(hue=0.4, blur=0.7)
+    assert Thing(preset="soft", law=Law()).law == Law()  # given as a whole
+
+
+def test_what_stays_of_a_group_keeps_its_source() -> None:
+    found = sources(Thing(preset="soft"))
+    assert found["law.hue"] == (0.4, "thing")
+    assert found["law.blur"] == (1.0, "soft (preset)")
+    assert sources(Thing(other={"blur": 0.2}))["other.hue"] == (0.3, None)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 _QUEUE = 65536
-_KINETICS = "FAME supplement: Kinetics-400"
 _WINDS = "FAME code: moco/loader.py"
 _BACKGROUND = 5  # blue in the palette
 
@@ -81,28 +80,19 @@ class FAME(Method, version=1):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "foreground": {"hue": cited("reference", _WINDS)},
-            "contrast": {
-                "queue_size": cited(_QUEUE, _KINETICS),
-                "reread_queue": cited(False, "FAME supplement"),
-            },
+            "contrast": {"reread_queue": cited(False, "FAME supplement")},
             "colour_law": {"contrast_around": cited("luma", "tubelet; one factor a clip")},
             "frozen_blur": cited(False, "FAME supplement"),
         },
         "reference": {
             "foreground": {"hue": cited("reference", _WINDS)},
-            "contrast": {
-                "queue_size": cited(_QUEUE, _KINETICS),
-                "reread_queue": cited(True, "FAME code: moco/builder.py"),
-            },
+            "contrast": {"reread_queue": cited(True, "FAME code: moco/builder.py")},
             "colour_law": {"contrast_around": cited("frame_luma", "FAME code: kornia")},
             "frozen_blur": cited(True, "FAME code: moco/loader.py"),
         },
         "intended": {
             "foreground": {"hue": cited("intended", "tubelet; a hue winds once")},
-            "contrast": {
-                "queue_size": cited(_QUEUE, _KINETICS),
-                "reread_queue": cited(False, "FAME supplement"),
-            },
+            "contrast": {"reread_queue": cited(False, "FAME supplement")},
             "colour_law": {"contrast_around": cited("luma", "tubelet; one factor a clip")},
             "frozen_blur": cited(False, "FAME supplement"),
         },
