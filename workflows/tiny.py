@@ -62,7 +62,7 @@ def _training(method: Method, optimisation: Optimisation) -> Pretrain:
 
 
 _COSINE = Optimisation(
-    epochs=100, batch_size=16, learning_rate=0.03, schedule="cosine", gradient_clip=10.0
+    epochs=60, batch_size=16, learning_rate=0.03, schedule="cosine", gradient_clip=10.0
 )
 _QUEUE = MomentumContrast(hidden=64, queue_size=64)
 _SPEEDS = RelativeSpeed(queue_size=64)
