@@ -7,8 +7,8 @@ Qian et al., *Spatiotemporal Contrastive Video Representation Learning* (CVRL), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from stages.learning.colour import ColourLaw
 from stages.learning.method import Method
 from stages.learning.pair_views import picture_pair
 from stages.learning.sample import Sample
-from stages.learning.views import ResizedCrop
+from stages.learning.views import FLIP_PROBABILITY, ResizedCrop
 from storage_schemas.frames import Frames
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ class ClipPair(Method, version=1):
         (0.5, 0.5, 0.5), "ConST-CL code: zero_centering_image"
     )
     clip: ClipContrast = constant(ClipContrast(), "ConST-CL code")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form, and of the crop what no parameter changes."""
+        yield from super().consequences()
+        yield "crop_tries", _TRIES, "CVRL code: video_ssl"
+        yield "flip_probability", FLIP_PROBABILITY, "CVRL code: video_ssl"
 
     def idle(self) -> frozenset[str]:
         """The laws of colours that are not changed."""

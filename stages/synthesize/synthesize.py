@@ -18,14 +18,19 @@ from stages.synthesize.trajectories import (
     ANCHOR_ASPECTS,
     ANCHOR_JITTER,
     ANCHOR_SIDES,
+    EDGE_RANGE,
+    OPACITY_PROBABILITIES,
     OPACITY_RANGE,
     REFERENCE_SIZE,
+    SHAPE_PROBABILITIES,
+    SOFT_EDGE_PROBABILITY,
     Law,
     sample_bank,
 )
-from storage_schemas.trajectories import Trajectories
+from storage_schemas.trajectories import SHAPES, Trajectories
 
 BLOCK = 1024  # clips drawn at once, from one seed
+_CODE = "CtP code: ctp_transforms.py"
 _TILE, _GREY = 224, 240  # side and paper of a picture in the preview
 
 
@@ -65,7 +70,7 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # 2 to 4 key frames in all, three ways of moving between them.
         "reference": {
-            "inner_probabilities": cited((0.5, 0.3, 0.2), "CtP code: ctp_transforms.py"),
+            "inner_probabilities": cited((0.5, 0.3, 0.2), _CODE),
             "interpolation": cited("random", "CtP code: dynamic_utils.py"),
         },
         # 3 to 5 key frames, linear.
@@ -80,22 +85,24 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     num_patches: int = constant(3, "CtP code; supplement figure 2", ge=1)
     num_frames: int = constant(16, "CtP code: pretraining_runtime_ucf.py", ge=2)
     size: int = constant(112, "CtP code: pretraining_runtime_ucf.py", ge=32)
-    inner_probabilities: tuple[float, ...] = constant(
-        (0.5, 0.3, 0.2), "CtP code: ctp_transforms.py"
-    )
-    interpolation: Interpolation = constant("random", "CtP code: ctp_transforms.py")
+    inner_probabilities: tuple[float, ...] = constant((0.5, 0.3, 0.2), _CODE)
+    interpolation: Interpolation = constant("random", _CODE)
     location_velocity: float = constant(3.0, "CtP code and supplement", ge=0)
     size_velocity: float = constant(0.025, "CtP code and supplement", ge=0)
     visible_probability: float = constant(0.8, "CtP code: label_prob", ge=0, le=1)
     seed: int = constant(0, OWN, ge=0)
 
     def consequences(self) -> Iterable[tuple[str, Any, str]]:
-        """What the first boxes are drawn from, in pixels of this crop."""
+        """What boxes and masks are drawn from, in pixels of this crop."""
         sides = (ANCHOR_SIDES * self.size / REFERENCE_SIZE).tolist()
-        yield "anchor_sides", sides, "CtP code: ctp_transforms.py; supplement"
-        yield "anchor_aspects", ANCHOR_ASPECTS.tolist(), "CtP code: ctp_transforms.py; supplement"
-        yield "anchor_jitter", ANCHOR_JITTER, "CtP code: ctp_transforms.py"
-        yield "opacity", list(OPACITY_RANGE), "CtP code: ctp_transforms.py"
+        yield "anchor_sides", sides, f"{_CODE}; supplement"
+        yield "anchor_aspects", ANCHOR_ASPECTS.tolist(), f"{_CODE}; supplement"
+        yield "anchor_jitter", ANCHOR_JITTER, _CODE
+        yield "opacity", list(OPACITY_RANGE), _CODE
+        yield "opacity_inner_probabilities", list(OPACITY_PROBABILITIES), _CODE
+        yield "shape_probabilities", dict(zip(SHAPES, SHAPE_PROBABILITIES, strict=True)), _CODE
+        yield "soft_edge_probability", SOFT_EDGE_PROBABILITY, _CODE
+        yield "soft_edge", list(EDGE_RANGE), _CODE
 
     @model_validator(mode="after")
     def _check_probabilities(self) -> Synthesize:

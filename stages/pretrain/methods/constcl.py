@@ -13,7 +13,7 @@ global batch, not over each device's; a map with fewer frames than the context g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from pipeline.parameters import OWN, Parameters, constant
 from pipeline.pictures import caption, draw_boxes, stack, strip
 from stages.learning.clip_pair import ClipPair, Draw
 from stages.learning.method import Step
-from stages.learning.region_boxes import proposals_in_view, random_boxes
+from stages.learning.region_boxes import BOX_ASPECT, BOX_WIDTH, proposals_in_view, random_boxes
 from stages.learning.sample import Sample
 from storage_schemas.errors import ParameterError
 
@@ -98,6 +98,13 @@ class ConstCL(ClipPair, version=1):
     min_side: float = constant(0.05, "ConST-CL supplement", ge=0, lt=1)
     reach: int = constant(8, OWN, ge=0)
     region: RegionContrast = constant(RegionContrast(), "ConST-CL code")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """What drawn boxes are like, as shares of a view."""
+        yield from super().consequences()
+        if self.boxes != "proposals":
+            yield "box_width", list(BOX_WIDTH), "ConST-CL code: video_ssl_inputs.py"
+            yield "box_aspect", list(BOX_ASPECT), "ConST-CL code: video_ssl_inputs.py"
 
     def idle(self) -> frozenset[str]:
         """What concerns proposals, if boxes are drawn; colours, if they are not changed."""

@@ -12,7 +12,7 @@ size, so that a training does not depend on the number of devices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from stages.learning.colour import ColourLaw
 from stages.learning.foreground import Foreground
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast
-from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.sample import Sample
 
 if TYPE_CHECKING:
@@ -121,6 +121,11 @@ class FAME(Method, version=1):
     std: tuple[float, float, float] = constant(
         (0.22803, 0.22145, 0.216989), "FAME code: moco/loader.py"
     )
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("FAME code: moco/loader.py")
 
     def idle(self) -> frozenset[str]:
         """What concerns colours that are not changed."""

@@ -5,8 +5,8 @@ The baseline of RSPNet, PreViTS and FAME (He et al., CVPR 2020; Chen et al., 202
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from stages.learning.clips import sample_window
 from stages.learning.colour import ColourLaw
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast
-from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.sample import Sample
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class MoCo(Method, version=1):
     std: tuple[float, float, float] = constant(
         (0.22803, 0.22145, 0.216989), "FAME code: moco/loader.py"
     )
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("FAME code: moco/loader.py; RSPNet's is the same")
 
     def idle(self) -> frozenset[str]:
         """The law of colours that are not changed."""

@@ -13,7 +13,7 @@ feature map; the attention pass sees the clips of the base loss, not a new draw 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.covering_crop import Cover, sample_covering
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast, embed_keys
+from stages.learning.pair_views import usual_crop
 from stages.learning.relative_speed import RelativeSpeed, encode_keys
 from stages.learning.sample import Sample
 from stages.learning.views import ResizedCrop
@@ -120,6 +121,11 @@ class PreViTS(Method, version=1):
     )
     colour: bool = constant(True, "PreViTS code, after RSPNet")
     colour_law: ColourLaw = constant(ALWAYS_JITTERED, "PreViTS code, after RSPNet")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("PreViTS code, after RSPNet")
 
     def idle(self) -> frozenset[str]:
         """What the other model needs, and what is not done."""

@@ -11,7 +11,7 @@ reference cuts it to a multiple of the batch, and speeds are assigned over the g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from pipeline.parameters import cited, constant
 from stages.learning.clips import sample_window
 from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.method import Method, Step
-from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.relative_speed import RelativeSpeed
 from stages.learning.sample import Sample
 
@@ -77,6 +77,11 @@ class RSPNet(Method, version=1):
     relative: RelativeSpeed = RelativeSpeed()
     colour: bool = constant(True, "RSPNet code: transforms_video")
     colour_law: ColourLaw = constant(ALWAYS_JITTERED, "RSPNet code: transforms_video")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("RSPNet code: transforms_video")
 
     def idle(self) -> frozenset[str]:
         """The law of colours that are not changed."""
