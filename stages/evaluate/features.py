@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 _AHEAD = 4  # videos decoded before the encoder asks for them
 
 
-class ExtractFeatures(GatherStage, name="features", version=1):
+class ExtractFeatures(GatherStage, name="features", version=2):
     """Parameters of the clips and of CtP's pooling (downstream.md section 4).
+
+    Both encoders see the clips as the trained one did, standardised with its mean and
+    deviation.
 
     Vectors are the mean over the clips of a video. ``A`` is the map pooled to 2x3x3 and
     flattened (CtP, VCOP), ``B`` the maximum over space averaged over time (RSPNet's
@@ -59,7 +62,8 @@ class ExtractFeatures(GatherStage, name="features", version=1):
         video_ids = []
         with torch.inference_mode():
             for video_id, clips_NTHWC in self._clips(shards):
-                pixels = normalise(torch.from_numpy(clips_NTHWC).to(device))
+                clips = torch.from_numpy(clips_NTHWC).to(device)
+                pixels = normalise(clips, mean=encoder.mean, std=encoder.std)
                 for name, network in encoders.items():
                     pooled = pool(network(pixels), pooling_a=self.pooling_a)
                     for pooling, vectors_ND in pooled.items():

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet
-STD = (0.229, 0.224, 0.225)
+from stages.learning.standardisation import IMAGENET
 
 
 def to_unit(clips_BTHWC: Tensor) -> Tensor:
@@ -17,7 +16,10 @@ def to_unit(clips_BTHWC: Tensor) -> Tensor:
 
 
 def standardise(
-    clips_BCTHW: Tensor, *, mean: Sequence[float] = MEAN, std: Sequence[float] = STD
+    clips_BCTHW: Tensor,
+    *,
+    mean: Sequence[float] = IMAGENET.mean,
+    std: Sequence[float] = IMAGENET.std,
 ) -> Tensor:
     """Clips (B, 3, T, H, W) in 0..1, minus the mean, over the deviation of each channel."""
     shape = (1, 3, 1, 1, 1)
@@ -25,12 +27,13 @@ def standardise(
     return (clips_BCTHW - mean_C) / std_C
 
 
-def normalise(clips_BTHWC: Tensor) -> Tensor:
-    """RGB clips (B, T, H, W, 3), uint8 or float in 0..255, to (B, 3, T, H, W) float32.
-
-    ImageNet mean and standard deviation.
-    """
-    mean = torch.tensor(MEAN, device=clips_BTHWC.device) * 255
-    std = torch.tensor(STD, device=clips_BTHWC.device) * 255
-    scaled = (clips_BTHWC.to(torch.float32) - mean) / std
+def normalise(
+    clips_BTHWC: Tensor,
+    *,
+    mean: Sequence[float] = IMAGENET.mean,
+    std: Sequence[float] = IMAGENET.std,
+) -> Tensor:
+    """RGB clips (B, T, H, W, 3), uint8 or float in 0..255, to (B, 3, T, H, W) float32."""
+    mean_C, std_C = (torch.tensor(v, device=clips_BTHWC.device) * 255 for v in (mean, std))
+    scaled = (clips_BTHWC.to(torch.float32) - mean_C) / std_C
     return scaled.permute(0, 4, 1, 2, 3).contiguous()

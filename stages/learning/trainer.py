@@ -146,7 +146,11 @@ class Trainer:
         if self.rank == 0:
             state = {k: v.cpu() for k, v in self.objective.encoder.state_dict().items()}
             save_atomically(state, self.folder / "encoder.pt")
-            EncoderFiles.write_parameters(self.folder, self.encoder_spec.model_dump(mode="json"))
+            EncoderFiles.describe(
+                self.folder,
+                self.encoder_spec.model_dump(mode="json"),
+                **self.objective.method.standardisation._asdict(),
+            )
 
     def _loop(self, model: nn.Module, loader: Any, steps_per_epoch: int) -> None:
         first, started = self.step, time.monotonic()

@@ -202,6 +202,24 @@ def test_eval_changes_no_buffer(name: str, make_frames: Any, tmp_path: Path) -> 
         assert torch.equal(value, before[key]), key
 
 
+def test_the_encoder_is_fed_as_the_method_says(name: str, make_frames: Any, tmp_path: Path) -> None:
+    """Evaluation feeds it by `Method.standardisation`, too."""
+    method = make_method(name)
+    if "colour" in type(method).model_fields:
+        method = method.model_copy(update={"colour": False})
+    objective, seen = make_objective(method), []
+    objective.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    colour = torch.tensor([10, 100, 200], dtype=torch.uint8)
+    batch = make_batch(method, make_frames, tmp_path)
+    for values in batch.values():
+        if values.dtype == torch.uint8 and values.shape[-1] == 3:
+            values[:] = colour
+    objective(batch, rng())
+    mean, std = (torch.tensor(values) for values in method.standardisation)
+    expected = ((colour / 255 - mean) / std).view(1, 3, 1, 1, 1)
+    torch.testing.assert_close(seen[0], expected.expand_as(seen[0]), rtol=1e-5, atol=1e-5)
+
+
 TWO_PROCESSES = """
 import os, sys, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
