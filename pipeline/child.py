@@ -59,7 +59,9 @@ def main(staging: Path) -> int:
             work=_made(staging / "work"),
             threads=job["threads"],
             device=job["device"],
+            loader_workers=job["loader_workers"],
             progress=lambda fraction, text: journal.write("progress", fraction=fraction, text=text),
+            figures=lambda name, values: journal.write("figures", name=name, values=dict(values)),
         )
         if isinstance(stage, VideoStage):
             rows = _run_videos(stage, job, store, staging, data, journal, context)

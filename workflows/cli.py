@@ -22,7 +22,7 @@ from pipeline.supervise import Options
 from storage_schemas.errors import ParameterError, TubeletError
 from workflows import catalogue, display, server
 from workflows.doctor import doctor
-from workflows.options import Force, From, Only, Recipe, Set, StoreDir, console
+from workflows.options import Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = Options.workers,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    loader_workers: LoaderWorkers = None,
     item_timeout: Annotated[
         float, typer.Option(min=1, help="Seconds without news before a video counts as hanging.")
     ] = Options.item_timeout_seconds,
@@ -69,6 +70,7 @@ def run(
         workers=workers,
         threads=threads,
         device=device,
+        loader_workers=loader_workers,
         item_timeout_seconds=item_timeout,
         max_failed_fraction=max_failed_fraction,
     )

@@ -22,3 +22,7 @@ From = Annotated[
 ]
 Force = Annotated[str | None, typer.Option(metavar="STAGE", help="Compute this stage anew.")]
 Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a dotted path to one.")]
+LoaderWorkers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that make training views, a device; default: by device."),
+]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import Context, GatherStage
-from stages.evaluate.clips import ClipRule, clip_indices, resize_and_crop
+from stages.evaluate.clips import ClipRule, clip_indices
+from stages.learning.views import CropAndFlip
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.features import Features
 from storage_schemas.noun import Items
@@ -100,8 +101,8 @@ class ExtractFeatures(GatherStage, name="features", version=2):
             rule=self.clip_rule,
         )
         needed, place = np.unique(indices, return_inverse=True)
-        frames_THWC = resize_and_crop(video.decode(needed), self.size)
-        return frames_THWC[place.reshape(indices.shape)]
+        crop = CropAndFlip.centred(height=video.height, width=video.width, size=self.size)
+        return crop.apply(video.decode(needed))[place.reshape(indices.shape)]
 
 
 def pool(features_NCTHW: Tensor, *, pooling_a: str) -> dict[str, Tensor]:

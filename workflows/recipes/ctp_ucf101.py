@@ -25,7 +25,9 @@ def recipe() -> Sequence[Step]:
     videos = Ucf101().of()
     labels = labels_of(videos)
     shards = MakeShard().of(frames=Decode(short_side=128).of(videos=videos))
-    encoder = Pretrain().of(shards=shards, split=split_of(videos), trajectories=Synthesize().of())
+    encoder = Pretrain().of(
+        shards=shards, split=split_of(videos), labels=labels, trajectories=Synthesize().of()
+    )
     features = ExtractFeatures().of(encoder=encoder, shards=shards)
     results = [
         Retrieval().of(features=features, labels=labels, shards=shards),

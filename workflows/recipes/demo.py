@@ -17,6 +17,7 @@ from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.linear_probe import LinearProbe
 from stages.evaluate.retrieval import Retrieval
 from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
 from stages.pretrain.methods.ctp import CtP
 from stages.pretrain.pretrain import Pretrain
@@ -57,6 +58,7 @@ TRAINING = Pretrain(
         initial_std=0.02,
     ),
     encoder=EncoderSpec(width=8),
+    knn=OnlineKnn(frame_stride=2),
     optimisation=Optimisation(
         epochs=112, batch_size=16, learning_rate=0.01, milestones=(84, 104), gradient_clip=10.0
     ),
@@ -84,6 +86,7 @@ def recipe() -> Sequence[Step]:
     encoder = TRAINING.of(
         shards=shards,
         split=split_of(shapes),
+        labels=labels,
         trajectories=BANK.of(),
         tubes=Track(min_length=4).of(frames=shapes_frames, step_name="shapes_track"),
         proposals=Slic(frame_stride=1).of(frames=shapes_frames, step_name="shapes_slic"),

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from pipeline.stage import Context
-from stages.evaluate.clips import clip_indices, resize_and_crop
+from stages.evaluate.clips import clip_indices
 from stages.evaluate.features import ExtractFeatures, pool
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import load_encoder, random_encoder
+from stages.learning.views import CropAndFlip
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.features import Features
 from storage_schemas.noun import Items
@@ -83,7 +84,8 @@ def test_vectors_are_the_encoders_own(
         indices = clip_indices(
             len(video), num_clips=2, num_frames=8, frame_stride=1, rule=STAGE.clip_rule
         )
-        clips = np.stack([resize_and_crop(video.decode(clip), 32) for clip in indices])
+        crop = CropAndFlip.centred(height=video.height, width=video.width, size=32)
+        clips = np.stack([crop.apply(video.decode(clip)) for clip in indices])
         for name, network in networks.items():
             pixels = torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 255
             mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (MEAN, STD))

@@ -19,7 +19,8 @@ import torch
 from pipeline.stage import Context
 from stages.learning.data import Examples, Schedule
 from stages.learning.method import Method
-from stages.learning.trainer import CHECKPOINT, Trainer, TrainSpec
+from stages.learning.train_spec import TrainSpec
+from stages.learning.trainer import CHECKPOINT, Trainer
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
