@@ -91,39 +91,34 @@ class OnlineKnn(BaseModel):
     ) -> dict[str, float]:
         """``knn_accuracy`` of the encoder at hand, or nothing where no video has a label.
 
-        Batch statistics stay as they are and nothing is drawn at random. Ranks share the
-        videos.
+        Batch statistics stay as they are and nothing is drawn at random.
         """
         import torch
 
-        from stages.learning.distributed import gather_constant, local_rows, world_size
         from stages.learning.pixels import normalise
 
-        share = len(labels) // world_size()  # as many on all ranks: none waits for another
-        chosen = list(labels)[: share * world_size()]
-        if not chosen:
+        if not labels:
             return {}
         method: Any = objective.method
-        encoder, mine, found = objective.encoder, chosen[local_rows(share)], []
+        encoder, chosen, found = objective.encoder, list(labels), []
         was_training = encoder.training
         encoder.eval()
         with torch.no_grad():
-            for start in range(0, share, _BATCH):
+            for start in range(0, len(chosen), _BATCH):
                 clips_BTHWC = np.stack(
                     [
                         self.clip(videos[v], num_frames=method.num_frames, size=method.size)
-                        for v in mine[start : start + _BATCH]
+                        for v in chosen[start : start + _BATCH]
                     ]
                 )
                 clips = torch.from_numpy(clips_BTHWC).to(device)
                 with autocast:
                     maps = encoder(normalise(clips, **method.standardisation._asdict()))
                 found.append(maps.float().mean((2, 3, 4)))
-            vectors_VD = gather_constant(torch.cat(found))
         encoder.train(was_training)
         classes = sorted(set(labels.values()))
         labels_V = torch.tensor([classes.index(labels[v]) for v in chosen], device=device)
-        accuracy = leave_one_out_accuracy(vectors_VD, labels_V, neighbours=self.neighbours)
+        accuracy = leave_one_out_accuracy(torch.cat(found), labels_V, neighbours=self.neighbours)
         return {"knn_accuracy": float(accuracy)}
 
 

@@ -133,7 +133,7 @@ class Trainer:
             model = DistributedDataParallel(
                 model,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,  # queues are equal anyway, statistics are rank 0's
+                forward_sync_buffers=False,  # queues are equal anyway, statistics are rank 0's
             )
         return model
 
@@ -211,6 +211,8 @@ class Trainer:
         return torch.autocast(self.device.type, self.dtype, enabled=self.mixed)
 
     def _knn_accuracy(self) -> dict[str, float]:
+        if self.rank > 0:
+            return {}  # the batch statistics that are kept are rank 0's
         return self.knn.accuracy(
             self.objective,
             {video_id: self.examples.shards[video_id] for video_id in self.classified},

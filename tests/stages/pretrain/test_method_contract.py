@@ -16,6 +16,7 @@ from conftest import frames_of
 
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
+from stages.learning.health import Health
 from stages.learning.method import Method
 from stages.learning.objective import Objective
 from stages.learning.sample import Sample
@@ -144,6 +145,34 @@ def test_loss_and_gradients(name: str, make_frames: Any, tmp_path: Path) -> None
     step.loss.backward()
     for label, parameter in objective.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, label
+
+
+# Parts of the loss, how well the task is solved, and how pairs and vectors lie.
+PAIRS = {"alignment", "uniformity"}
+METRICS: dict[str, set[str]] = {
+    "constcl": {"clip", "region", "clip_accuracy", "region_accuracy", *PAIRS},
+    "ctp": {"centre", "size", "iou"},
+    "fame": {"contrast_accuracy", *PAIRS},
+    "moco": {"contrast_accuracy", *PAIRS},
+    "previts": {"video", "speed", "attention", "contrast_accuracy", "speed_accuracy", *PAIRS},
+    "rspnet": {"video", "speed", "contrast_accuracy", "speed_accuracy", *PAIRS},
+    "simclr": {"clip_accuracy", *PAIRS},
+}
+
+
+def test_metrics_tell_the_state_of_the_training(
+    name: str, make_frames: Any, tmp_path: Path
+) -> None:
+    method = make_method(name)
+    objective = make_objective(method)
+    health = Health(objective.encoder)
+    step = objective(make_batch(method, make_frames, tmp_path), rng())
+    assert step.metrics.keys() >= METRICS.get(name, set())
+    assert health.metrics().keys() == {"feature_std", "effective_rank"}
+    for key, value in {**step.metrics, **health.metrics()}.items():
+        assert value.ndim == 0, key
+        assert torch.isfinite(value), key
+        assert not value.requires_grad, key
 
 
 def test_save_load_step_is_bit_equal(name: str, make_frames: Any, tmp_path: Path) -> None:
