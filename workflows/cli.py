@@ -21,6 +21,7 @@ from pipeline.store import Store
 from pipeline.supervise import Options
 from storage_schemas.errors import ParameterError, TubeletError
 from workflows import catalogue, display, server
+from workflows.bench import bench_app
 from workflows.doctor import doctor
 from workflows.options import Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
@@ -318,3 +319,4 @@ app.command("stages")(catalogue.list_stages)
 app.command("methods")(catalogue.list_methods)
 app.command("recipes")(catalogue.list_recipes)
 app.command("doctor")(doctor)
+app.add_typer(bench_app, name="bench")

@@ -35,7 +35,7 @@ def train(spec: TrainSpec, ctx: Context) -> None:
     output = ctx.work / "trainer.log"
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
-        "--nproc-per-node", str(_count_devices(ctx.device)),
+        "--nproc-per-node", str(count_devices(ctx.device)),
         "-m", "stages.learning.train", str(spec_path),
     ]  # fmt: skip
     with output.open("wb") as log:
@@ -133,7 +133,8 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def _count_devices(device: str) -> int:
+def count_devices(device: str) -> int:
+    """Processes that a training has: one a GPU, or one."""
     import torch
 
     return max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
