@@ -16,6 +16,7 @@ from stages.learning.train_spec import TrainSpec, too_large
 from storage_schemas import errors
 from storage_schemas.errors import StageFailed
 
+_MODULE = ["-m", "stages.learning.train"]
 _POLL_SECONDS = 0.3
 _NOT_FIGURES = ("step", "of", "epoch")
 
@@ -36,7 +37,7 @@ def train(spec: TrainSpec, ctx: Context) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         "--nproc-per-node", str(count_devices(ctx.device)),
-        "-m", "stages.learning.train", str(spec_path),
+        *_MODULE, str(spec_path),
     ]  # fmt: skip
     with output.open("wb") as log:
         trainer = subprocess.Popen(

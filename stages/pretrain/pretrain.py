@@ -138,7 +138,8 @@ class Pretrain(GatherStage, name="pretrain", version=2):
         from storage_schemas.jpeg import decode_jpeg
 
         assert isinstance(output, EncoderFiles)
-        curves = training_curves([json.loads(line) for line in output.log.open()])
+        rows = [json.loads(line) for line in output.log.read_text().splitlines()]
+        curves = training_curves(rows)
         views = output.folder / "views.png"
         return stack([decode_jpeg(views.read_bytes()), curves]) if views.exists() else curves
 

@@ -60,7 +60,12 @@ TRAINING = Pretrain(
     encoder=EncoderSpec(width=8),
     knn=OnlineKnn(frame_stride=2),
     optimisation=Optimisation(
-        epochs=112, batch_size=16, learning_rate=0.01, milestones=(84, 104), gradient_clip=10.0
+        epochs=112,
+        batch_size=16,
+        learning_rate=0.01,
+        milestones=(84, 104),
+        gradient_clip=10.0,
+        channels_last=True,
     ),
 )
 
