@@ -46,7 +46,7 @@ class Optimisation(BaseModel):
     channels_last : bool
         Memory order of activations, which is often faster.
     compile : bool
-        Let ``torch.compile`` fuse the objective: slow to start.
+        Let ``torch.compile`` fuse encoder and heads: slow to start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -68,6 +68,9 @@ class Trainer:
         if self.optimisation.channels_last:
             put_channels_last(self.objective)
         self.health = Health(self.objective.encoder)
+        if self.optimisation.compile:
+            for module in (self.objective.encoder, *self.objective.heads.values()):
+                module.compile()  # not the objective, whose draws are made by numpy
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.parameters, self.optimisation)
         self.knn = OnlineKnn.model_validate(spec.knn)
@@ -125,17 +128,14 @@ class Trainer:
         return make_loader(self.examples, schedule, workers=workers, pin_memory=on_gpu)
 
     def wrapped(self) -> nn.Module:
-        """The objective, compiled and distributed as asked."""
-        model: nn.Module = self.objective
-        if self.optimisation.compile:
-            model = torch.compile(model)  # type: ignore[assignment]
-        if self.world_size > 1:
-            model = DistributedDataParallel(
-                model,
-                device_ids=[self.device] if self.device.type == "cuda" else None,
-                forward_sync_buffers=False,  # queues are equal anyway, statistics are rank 0's
-            )
-        return model
+        """The objective, distributed where there are several devices."""
+        if self.world_size == 1:
+            return self.objective
+        return DistributedDataParallel(
+            self.objective,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            forward_sync_buffers=False,  # queues are equal anyway, statistics are rank 0's
+        )
 
     def _loop(self, model: nn.Module, loader: Any, steps_per_epoch: int) -> None:
         epochs = self.optimisation.epochs
