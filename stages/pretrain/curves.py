@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pictures import grid, line_plot
+from pipeline.pictures import caption, grid, line_plot
 
 _POINTS = 240  # of a curve; longer ones are averaged down
 _PANEL = (330, 130)  # width, height
@@ -31,7 +31,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.uint8]:
         if values:
             curve = {name: thinned(values).tolist()}
             panels.append(line_plot(curve, title="", width=width, height=height))
-    return grid(panels, columns=2)
+    return caption(grid(panels, columns=2), f"over {rows[-1]['step']} steps")
 
 
 def thinned(values: Sequence[float], *, points: int = _POINTS) -> NDArray[np.float64]:
