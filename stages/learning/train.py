@@ -37,7 +37,7 @@ def main(spec_path: Path) -> int:
         if world_size > 1:
             dist.barrier()  # a rank that leaves first takes the others' connections along
     except TubeletError as error:
-        _tell(spec, type(error).__name__, str(error))
+        _tell(spec, type(error).__name__, own_message(error))
         return 1
     except Exception as error:
         if ran_out_of_memory(error):
@@ -49,6 +49,12 @@ def main(spec_path: Path) -> int:
         if world_size > 1:
             dist.destroy_process_group()
     return 0
+
+
+def own_message(error: TubeletError) -> str:
+    """What the error says; of one in a loader's process, without the traceback before it."""
+    kind = type(error)
+    return str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
 
 
 def ran_out_of_memory(error: Exception) -> bool:

@@ -145,6 +145,20 @@ def test_memory_that_runs_out_names_the_batch_and_the_remedy(
     assert "raise optimisation.accumulate" in message
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_the_loader_is_told_in_its_own_words(
+    spec: TrainSpec, tmp_path: Path, workers: int
+) -> None:
+    folder = tmp_path / "mismatch"
+    method = {**spec.method, "num_frames": 16}
+    assert launch(spec, folder, method=method, loader_workers=workers).wait(timeout=60) == 1
+    content = json.loads((folder / "error.json").read_text())
+    assert content["error"] == "ParameterError"
+    assert content["message"].startswith("pretrain.method has 16 frames of 64 pixels")
+    assert "[video '" in content["message"]
+    assert "Traceback" not in content["message"]
+
+
 def test_what_counts_as_lack_of_memory() -> None:
     assert ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert ran_out_of_memory(MemoryError())

@@ -95,6 +95,18 @@ def test_pieces_must_divide_the_batch(make_trainer: Any) -> None:
         trainer.train_step(trainer.objective, batch_of(trainer), rate=0.1)
 
 
+def test_gradients_are_clipped_and_their_norm_is_told(make_trainer: Any) -> None:
+    moved, norms = [], []
+    for clip in (1e6, 1e-3):
+        trainer = make_trainer(gradient_clip=clip, weight_decay=0.0, momentum=0.0)
+        before = weights(trainer)
+        numbers = trainer.train_step(trainer.objective, batch_of(trainer), rate=0.5)
+        moved.append((weights(trainer) - before).norm().item())
+        norms.append(numbers["gradient_norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)  # as it was before clipping
+    assert moved == pytest.approx([0.5 * norms[0], 0.5 * 1e-3], rel=1e-2)
+
+
 def test_all_keys_of_all_pieces_are_queued(make_trainer: Any) -> None:
     contrast = {"queue_size": 16, "hidden": 8}
     method = {"name": "moco", "num_frames": 4, "size": 32, "contrast": contrast}
