@@ -145,13 +145,10 @@ def test_memory_that_runs_out_names_the_batch_and_the_remedy(
     assert "raise optimisation.accumulate" in message
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_in_the_loader_is_told_in_its_own_words(
-    spec: TrainSpec, tmp_path: Path, workers: int
-) -> None:
+def test_an_error_in_the_loader_is_told_in_its_own_words(spec: TrainSpec, tmp_path: Path) -> None:
     folder = tmp_path / "mismatch"
     method = {**spec.method, "num_frames": 16}
-    assert launch(spec, folder, method=method, loader_workers=workers).wait(timeout=60) == 1
+    assert launch(spec, folder, method=method, loader_workers=1).wait(timeout=60) == 1
     content = json.loads((folder / "error.json").read_text())
     assert content["error"] == "ParameterError"
     assert content["message"].startswith("pretrain.method has 16 frames of 64 pixels")
@@ -172,9 +169,10 @@ def test_two_processes_train_as_one_in_two_pieces(spec: TrainSpec, tmp_path: Pat
     labels = {f"{i}.mp4": "ab"[i % 2] for i in range(6)}
     one, two = tmp_path / "one", tmp_path / "two"
     changes = {"method": method, "labels": labels, "knn": {"every": 1, "neighbours": 1}}
-    single = launch(spec, one, optimisation=optimisation, **changes)
-    assert single.wait(timeout=60) == 0
+    one.mkdir()
     two.mkdir()
+    with torch.random.fork_rng():
+        Trainer(replace(spec, **changes, folder=str(one), optimisation=optimisation)).run()
     path = two / "spec.json"
     replace(spec, **changes, folder=str(two), optimisation={**optimisation, "accumulate": 1}).write(
         path
