@@ -23,8 +23,7 @@ from torch import Tensor
 from stages.learning.colour import ColourLaw
 from stages.learning.distributed import local_rows, world_size
 from stages.learning.gaussian_blur import default_taps, gaussian_blur
-from stages.learning.pixels import standardise, to_unit
-from stages.learning.standardisation import IMAGENET
+from stages.learning.pixels import MEAN, STD, standardise, to_unit
 
 _LUMA = (0.2989, 0.587, 0.114)
 _NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # factors of brightness, contrast, saturation, hue
@@ -37,8 +36,8 @@ def network_input(
     rng: np.random.Generator,
     *,
     law: ColourLaw | None,
-    mean: Sequence[float] = IMAGENET.mean,
-    std: Sequence[float] = IMAGENET.std,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> Tensor:
     """Stored clips (B, T, H, W, 3), uint8, as an encoder sees them: (B, 3, T, H, W).
 

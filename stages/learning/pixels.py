@@ -9,6 +9,8 @@ from torch import Tensor
 
 from stages.learning.standardisation import IMAGENET
 
+MEAN, STD = IMAGENET
+
 
 def to_unit(clips_BTHWC: Tensor) -> Tensor:
     """RGB clips (B, T, H, W, 3), uint8, to (B, 3, T, H, W), float32 in 0..1."""
@@ -18,8 +20,8 @@ def to_unit(clips_BTHWC: Tensor) -> Tensor:
 def standardise(
     clips_BCTHW: Tensor,
     *,
-    mean: Sequence[float] = IMAGENET.mean,
-    std: Sequence[float] = IMAGENET.std,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> Tensor:
     """Clips (B, 3, T, H, W) in 0..1, minus the mean, over the deviation of each channel."""
     shape = (1, 3, 1, 1, 1)
@@ -30,8 +32,8 @@ def standardise(
 def normalise(
     clips_BTHWC: Tensor,
     *,
-    mean: Sequence[float] = IMAGENET.mean,
-    std: Sequence[float] = IMAGENET.std,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> Tensor:
     """RGB clips (B, T, H, W, 3), uint8 or float in 0..255, to (B, 3, T, H, W) float32."""
     shape = (1, 3, 1, 1, 1)
@@ -44,4 +46,4 @@ def normalise(
 def _channels_first(clips_BTHWC: Tensor) -> Tensor:
     """A float32 copy (B, 3, T, H, W), which the caller may change: memory is what costs."""
     turned = clips_BTHWC.permute(0, 4, 1, 2, 3)
-    return torch.empty(turned.shape, device=turned.device).copy_(turned)
+    return torch.empty(turned.shape, dtype=torch.float32, device=turned.device).copy_(turned)
