@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ def main(staging: Path) -> int:
             work=_made(staging / "work"),
             threads=job["threads"],
             device=job["device"],
+            loader_workers=job["loader_workers"],
             progress=lambda fraction, text: journal.write("progress", fraction=fraction, text=text),
+            figures=lambda name, values: journal.write("figures", name=name, values=dict(values)),
         )
         if isinstance(stage, VideoStage):
             rows = _run_videos(stage, job, store, staging, data, journal, context)
@@ -111,7 +113,7 @@ def _run_videos(
         if event["event"] == "rejected"
     }
     readers = {
-        role: _item_reader(stage.roles[role], [store.folder(key) for key in keys], job)
+        role: _item_reader(stage.roles[role], [store.folder(key) for key in keys], job["locations"])
         for role, keys in job["inputs"].items()
     }
     extra = {"ctx": context} if _takes_context(stage) else {}
@@ -160,17 +162,7 @@ def _run_gather(
     stage: Stage, job: Mapping[str, Any], store: Store, data: Path, context: Context
 ) -> dict[str, int]:
     assert isinstance(stage, GatherStage)
-    inputs: dict[str, Any] = {}
-    for role, keys in job["inputs"].items():
-        declared = stage.roles[role]
-        folders = [store.folder(key) for key in keys]
-        if declared.noun is Noun:
-            inputs[role] = lineage(store, keys)
-        elif declared.many:
-            inputs[role] = _item_reader(declared, folders, job)
-        else:
-            assert issubclass(declared.noun, FolderNoun)
-            inputs[role] = declared.noun.open(folders[0])
+    inputs = open_inputs(stage, store, job["inputs"], locations=job["locations"])
     extra = {"ctx": context} if _takes_context(stage) else {}
     result = stage.run(**inputs, **extra)  # type: ignore[attr-defined]
     result.write(data)
@@ -178,7 +170,29 @@ def _run_gather(
     return {}
 
 
-def lineage(store: Store, keys: list[str]) -> list[ArtifactView]:
+def open_inputs(
+    stage: Stage,
+    store: Store,
+    keys_by_role: Mapping[str, Sequence[str]],
+    *,
+    locations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a gather stage is given, by role; videos lie at their `locations` now."""
+    inputs: dict[str, Any] = {}
+    for role, keys in keys_by_role.items():
+        declared = stage.roles[role]
+        folders = [store.folder(key) for key in keys]
+        if declared.noun is Noun:
+            inputs[role] = lineage(store, keys)
+        elif declared.many:
+            inputs[role] = _item_reader(declared, folders, locations or {})
+        else:
+            assert issubclass(declared.noun, FolderNoun)
+            inputs[role] = declared.noun.open(folders[0])
+    return inputs
+
+
+def lineage(store: Store, keys: Sequence[str]) -> list[ArtifactView]:
     """The artifacts and all they rest on, inputs before readers, each once."""
     seen: dict[str, ArtifactView] = {}
 
@@ -235,10 +249,10 @@ class _LocatedVideos(Mapping[str, VideoFile]):
         return len(self.videos)
 
 
-def _item_reader(role: Role, folders: list[Path], job: Mapping[str, Any]) -> Any:
+def _item_reader(role: Role, folders: list[Path], locations: Mapping[str, str]) -> Any:
     assert issubclass(role.noun, ItemNoun)
     items: Items[Any] = Items(role.noun, folders)
-    return _LocatedVideos(items, job["locations"]) if role.noun is VideoFile else items
+    return _LocatedVideos(items, locations) if role.noun is VideoFile else items
 
 
 def _write_item(stage: Stage, target: Path, result: Any) -> None:

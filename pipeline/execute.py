@@ -134,6 +134,7 @@ def _compute(
         "locations": _locations(node, store),
         "threads": options.threads,
         "device": options.device,
+        "loader_workers": options.loader_workers,
         "parent": os.getpid(),
     }
     (staging / "job.json").write_text(json.dumps(job))

@@ -103,7 +103,7 @@ def line_plot(
         line = [points[np.isfinite(y)].round().astype(np.int32)]
         cv2.polylines(image, line, False, INK, 4, cv2.LINE_AA)  # bright colours need an outline
         cv2.polylines(image, line, False, palette(i), 2, cv2.LINE_AA)
-        text = f"{name}: {y[-1]:.3g} after {len(y)}"
+        text = f"{name}: {y[-1]:.3g}"
         plate(image, text, (right - text_width(text) - 6, 4 + 18 * i), palette(i))
     return image
 

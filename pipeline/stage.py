@@ -46,6 +46,10 @@ def _no_progress(fraction: float, text: str) -> None:
     return None
 
 
+def _no_figures(name: str, values: Mapping[str, float]) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Context:
     """What a stage is told besides its parameters; never part of a key.
@@ -58,14 +62,21 @@ class Context:
         CPU threads this process may use.
     device : str
         Torch device string, or ``auto``.
+    loader_workers : int or None
+        Processes that make training views, for each device; None chooses by the device.
     progress : callable
         ``progress(fraction, text)`` for gather stages; video stages report by themselves.
+    figures : callable
+        ``figures(name, {figure: value})``: a row of a table that is watched while it grows,
+        such as an epoch's. A row of a name that was there takes its place.
     """
 
     work: Path
     threads: int = 1
     device: str = "auto"
+    loader_workers: int | None = None
     progress: Callable[[float, str], None] = field(default=_no_progress)
+    figures: Callable[[str, Mapping[str, float]], None] = field(default=_no_figures)
 
 
 class Stage(Parameters):

@@ -29,15 +29,16 @@ class Event:
     """Something a person watching wants to know.
 
     ``kind`` is ``waiting`` (another run holds the key), ``started`` (with ``total``),
-    ``item`` (one more video done or rejected), ``progress`` (with ``fraction``) or
-    ``ended`` (with ``status``).
+    ``item`` (one more video done or rejected), ``progress`` (with ``fraction``), ``figures``
+    (a row of a table: its name is ``text``) or ``ended`` (with ``status``).
     """
 
-    kind: Literal["waiting", "started", "item", "progress", "ended"]
+    kind: Literal["waiting", "started", "item", "progress", "figures", "ended"]
     node: Node
     total: int = 0
     fraction: float = 0.0
     text: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
     status: Status = "computed"
 
 
@@ -53,6 +54,8 @@ class Options:
         CPU threads of each node's process.
     device : str
         Torch device, or ``auto``.
+    loader_workers : int or None
+        Processes that make training views, for each device; None chooses by the device.
     item_timeout_seconds : float
         Longest time without news from a child before it counts as hanging on its video.
     max_failed_fraction : float
@@ -62,6 +65,7 @@ class Options:
     workers: int = max(1, os.cpu_count() or 1)
     threads: int = 1
     device: str = "auto"
+    loader_workers: int | None = None
     item_timeout_seconds: float = 600.0
     max_failed_fraction: float = 0.1
 
@@ -177,3 +181,5 @@ def _tell(node: Node, event: Mapping[str, Any], on_event: Callable[[Event], None
         on_event(Event("item", node, text=event.get("message", "")))
     elif event["event"] == "progress":
         on_event(Event("progress", node, fraction=event["fraction"], text=event["text"]))
+    elif event["event"] == "figures":
+        on_event(Event("figures", node, text=event["name"], figures=event["values"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,13 +27,17 @@ class EncoderFiles(FolderNoun):
     folder : Path
     parameters : mapping
         What the encoder is built from, as `stages.learning.encoders` takes it.
+    mean, std : sequence of float
+        Of RGB in 0..1: what its input was standardised with while it was trained.
     """
 
     name: ClassVar[str] = "encoder"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: mean and std of the input
 
     folder: Path
     parameters: Mapping[str, Any]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     @property
     def weights(self) -> Path:
@@ -46,9 +50,21 @@ class EncoderFiles(FolderNoun):
         return self.folder / "log.jsonl"
 
     @classmethod
-    def write_parameters(cls, folder: Path, parameters: Mapping[str, Any]) -> None:
-        """Write ``encoder.json``, what the encoder is rebuilt from."""
-        content = {"version": cls.version, "parameters": dict(parameters)}
+    def describe(
+        cls,
+        folder: Path,
+        parameters: Mapping[str, Any],
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        """Write ``encoder.json``, what the encoder is rebuilt and fed from."""
+        content = {
+            "version": cls.version,
+            "parameters": dict(parameters),
+            "mean": list(mean),
+            "std": list(std),
+        }
         (folder / "encoder.json").write_text(json.dumps(content, indent=1, sort_keys=True))
 
     def write(self, folder: Path) -> None:
@@ -69,4 +85,9 @@ class EncoderFiles(FolderNoun):
             raise SchemaError(f"{path} is missing: not an encoder artifact")
         content = json.loads(path.read_text())
         check_version(cls.name, content["version"], cls.version, where=str(path))
-        return cls(folder=folder, parameters=content["parameters"])
+        return cls(
+            folder=folder,
+            parameters=content["parameters"],
+            mean=content["mean"],
+            std=content["std"],
+        )

@@ -140,10 +140,15 @@ class Trajectories(FolderNoun):
         return f"Trajectories(N={n}, K={k}, T={t}, size={self.size})"
 
     def __reduce__(self) -> Any:
-        folder: Path | None = self.__dict__["_folder"]
-        if folder is not None:
-            return type(self).open, (folder,)
+        if self.mapped_folder is not None:
+            return type(self).open, (self.mapped_folder,)
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def mapped_folder(self) -> Path | None:
+        """Folder that the arrays are mapped from; None if they lie in memory."""
+        folder: Path | None = self.__dict__["_folder"]
+        return folder
 
     @property
     def num_frames(self) -> int:

@@ -90,6 +90,7 @@ class Count(GatherStage, name="count", version=1):
         if self.fail:
             raise ValueError("made to fail")
         ctx.progress(0.5, "half way")
+        ctx.figures("first", {"videos": len(boxes)})
         return Labels(
             [LabelRow(video_id, f"{b.xyxy[0, 2]:g}", "train") for video_id, b in boxes.items()]
         )

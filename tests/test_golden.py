@@ -38,7 +38,7 @@ from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 from storage_schemas.shards import Shard
 from storage_schemas.videos import VideoFile
-from workflows.cli import find_stages
+from workflows.catalogue import find_stages
 
 GOLDEN = Path(__file__).with_name("golden.json")
 UPDATE = os.environ.get("TUBELET_UPDATE_GOLDEN") == "1"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
-import pkgutil
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import stages
 from pipeline.collect import find_garbage, remove
-from pipeline.execute import library_versions
-from pipeline.graph import walk
 from pipeline.plan import Plan
 from pipeline.records import read_record, write_record
 from pipeline.run import Result, run_plan
-from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.supervise import Options
-from storage_schemas.errors import ParameterError, StoreError, TubeletError
-from workflows import display, recipes, server
+from storage_schemas.errors import ParameterError, TubeletError
+from workflows import catalogue, display, server
+from workflows.bench import bench_app
+from workflows.doctor import doctor
+from workflows.options import Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
 
 app = typer.Typer(
@@ -39,20 +34,6 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="Videos that were rejected, and why.")
 app.add_typer(quarantine_app, name="quarantine")
-console = Console()
-
-StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="Override a parameter; repeatable."),
-]
-Only = Annotated[str | None, typer.Option(metavar="STAGE", help="Run just this stage.")]
-From = Annotated[
-    str | None,
-    typer.Option("--from", metavar="STAGE", help="Compute this stage and what rests on it anew."),
-]
-Force = Annotated[str | None, typer.Option(metavar="STAGE", help="Compute this stage anew.")]
-Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a dotted path to one.")]
 
 
 def main() -> None:
@@ -76,6 +57,7 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = Options.workers,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    loader_workers: LoaderWorkers = None,
     item_timeout: Annotated[
         float, typer.Option(min=1, help="Seconds without news before a video counts as hanging.")
     ] = Options.item_timeout_seconds,
@@ -90,6 +72,7 @@ def run(
         workers=workers,
         threads=threads,
         device=device,
+        loader_workers=loader_workers,
         item_timeout_seconds=item_timeout,
         max_failed_fraction=max_failed_fraction,
     )
@@ -222,7 +205,7 @@ def _write_pictures(
 
     if sheet and video_id is not None and to is not None and not to.is_dir():
         raise ParameterError(f"--sheet and --video write two files; {to} must be a folder for --to")
-    stages_by_name = {stage.name: stage for stage in find_stages()}
+    stages_by_name = {stage.name: stage for stage in catalogue.find_stages()}
     manifest = pictures.find_artifact(store, what, video_id=video_id)
     part = f" part {manifest.part}" if manifest.part else ""
     console.print(f"{manifest.key}{part}", highlight=False)
@@ -323,54 +306,6 @@ def quarantine_list(
     console.print(f"{len(rows)} quarantined")
 
 
-@app.command("stages")
-def list_stages() -> None:
-    """All stages with their parameters and defaults."""
-    for stage in find_stages():
-        reads = ", ".join(stage.roles) or "nothing"
-        console.print(
-            f"[bold]{stage.name}[/] v{stage.version}: {reads} -> {stage.output.name}",
-            highlight=False,
-        )
-        for name, parameter in stage.model_fields.items():
-            default = "required" if parameter.is_required() else repr(parameter.default)
-            console.print(f"    {name} = {default}", markup=False, highlight=False)
-
-
-def find_stages() -> list[type[Stage]]:
-    """Every stage class that ships, by name."""
-    found: dict[str, type[Stage]] = {}
-    skip = ("stages.learning", "stages.pretrain.methods", "stages.detect.detectors")
-    for module in pkgutil.walk_packages(stages.__path__, "stages."):
-        if not module.name.startswith(skip):
-            for value in vars(importlib.import_module(module.name)).values():
-                if isinstance(value, type) and issubclass(value, Stage) and "name" in vars(value):
-                    found[value.name] = value
-    return [found[name] for name in sorted(found)]
-
-
-@app.command()
-def methods() -> None:
-    """Pretraining methods with their parameters."""
-    from stages.learning.method import Method
-
-    for name in Method.names():
-        method = Method.find(name)
-        needs = ", ".join(sorted(method().reads())) or "nothing"
-        console.print(f"[bold]{name}[/] v{method.version}, needs {needs}", highlight=False)
-        for parameter, value in method().model_dump(mode="json").items():
-            if parameter not in ("name", "version"):
-                console.print(f"    {parameter} = {value}", markup=False, highlight=False)
-
-
-@app.command("recipes")
-def list_recipes() -> None:
-    """Recipes with their steps."""
-    for name in recipes.names():
-        steps = " -> ".join(step.name for step in walk(recipes.load(name)))
-        console.print(f"[bold]{name}[/]: {recipes.describe(name)}\n    {steps}", highlight=False)
-
-
 @app.command()
 def describe(
     recipe: Recipe,
@@ -397,44 +332,8 @@ def ui(
     raise typer.Exit(server.serve_ui(Store(store), port))
 
 
-@app.command()
-def doctor(store: StoreDir = DEFAULT_STORE) -> None:
-    """Check the installation, and name the fix for what is wrong."""
-    problems = find_problems(store)
-    for name, version in library_versions().items():
-        console.print(f"{name} {version}", highlight=False)
-    for problem in problems:
-        console.print(f"problem: {problem}", style="red", markup=False, highlight=False)
-    if problems:
-        raise typer.Exit(1)
-    console.print("no problem found", style="green")
-
-
-def find_problems(store: Path) -> list[str]:
-    """What would make runs fail here, each with its remedy."""
-    found = []
-    from importlib.metadata import packages_distributions
-
-    owners = packages_distributions()
-    for package in ("pipeline", "stages", "storage_schemas", "workflows"):
-        others = set(owners.get(package, [])) - {"tubelet"}
-        if others:
-            name = ", ".join(sorted(others))
-            found.append(f"{name} also installs a package {package!r}: pip uninstall {name}")
-    opencv = {name for names in owners.values() for name in names if name.startswith("opencv")}
-    if opencv != {"opencv-contrib-python-headless"}:
-        found.append(
-            f"OpenCV comes from {sorted(opencv)}; two wheels break each other: pip uninstall -y "
-            f"{' '.join(sorted(opencv))} && pip install opencv-contrib-python-headless"
-        )
-    for package in ("torch", "prefect", "av", "skimage", "sklearn"):
-        if importlib.util.find_spec(package) is None:
-            found.append(f"{package} is not installed: make setup")
-    try:
-        opened = Store(store)
-        free = shutil.disk_usage(opened.root).free
-        if free < 2**30:
-            found.append(f"{opened.root} has {free >> 20} MiB left: tubelet gc --apply")
-    except StoreError as error:
-        found.append(str(error))
-    return found
+app.command("stages")(catalogue.list_stages)
+app.command("methods")(catalogue.list_methods)
+app.command("recipes")(catalogue.list_recipes)
+app.command("doctor")(doctor)
+app.add_typer(bench_app, name="bench")

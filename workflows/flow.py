@@ -27,6 +27,7 @@ from pipeline.store import Store
 from pipeline.supervise import Event, Options
 from storage_schemas.errors import TubeletError
 from storage_schemas.manifest import PREVIEW_NAME, Manifest
+from workflows.live import Live
 
 # Tasks that wait for their inputs hold a thread; work itself is bounded by the semaphore.
 _THREADS = 64
@@ -118,6 +119,12 @@ def _run_node(
 ) -> Any:
     entry: Entry = opaque.entry
     key = entry.node.key
+    live = Live(_slug(entry.node.label), entry.node.label)
+
+    def tell(event: Event) -> None:
+        on_event(event)
+        live(event)
+
     try:
         if entry.action == "cached":
             status, manifest = "cached", store.read_manifest(key)
@@ -128,7 +135,7 @@ def _run_node(
                     store,
                     options,
                     force=entry.reason == "forced",
-                    on_event=on_event,
+                    on_event=tell,
                     stop=stop,
                 )
     except TubeletError as error:

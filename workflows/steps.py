@@ -71,9 +71,11 @@ def trained(
     """
     frames = decode.of(videos=videos, step_name=f"{prefix}decode")
     shards = MakeShard().of(frames=frames, step_name=f"{prefix}shard")
+    labels = labels_of(videos)
     encoder = training.of(
         shards=shards,
         split=split_of(videos),
+        labels=labels,
         trajectories=bank.of(),
         tubes=(track or Track()).of(frames=frames, step_name=f"{prefix}track"),
         proposals=(slic or Slic()).of(frames=frames, step_name=f"{prefix}slic"),
@@ -81,7 +83,6 @@ def trained(
     if clips is None:
         return [encoder]
     features = clips.of(encoder=encoder, shards=shards)
-    labels = labels_of(videos)
     return [
         (retrieval or Retrieval()).of(features=features, labels=labels, shards=shards),
         LinearProbe().of(features=features, labels=labels),

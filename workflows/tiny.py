@@ -17,6 +17,7 @@ from stages.learning.clip_contrast import ClipContrast
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.method import Method
 from stages.learning.momentum_contrast import MomentumContrast
+from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
 from stages.learning.relative_speed import RelativeSpeed
 from stages.pretrain.methods.constcl import ConstCL, RegionContrast
@@ -56,7 +57,12 @@ CLIPS = cited(ExtractFeatures(num_clips=4, num_frames=FRAMES, frame_stride=2, si
 
 def _training(method: Method, optimisation: Optimisation) -> Pretrain:
     return cited(
-        Pretrain(method=method, encoder=EncoderSpec(width=8), optimisation=optimisation),
+        Pretrain(
+            method=method,
+            encoder=EncoderSpec(width=8),
+            knn=OnlineKnn(frame_stride=2),
+            optimisation=optimisation,
+        ),
         "tubelet: two cores",
     )
 
@@ -86,6 +92,7 @@ TRAININGS: Mapping[str, Pretrain] = {
             learning_rate=0.01,
             milestones=(84, 104),
             gradient_clip=10.0,
+            channels_last=True,
         ),
     ),
     "rspnet": _training(

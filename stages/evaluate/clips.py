@@ -53,21 +53,3 @@ def clip_indices(
     starts = clip_starts(length, num_clips=num_clips, span=num_frames * frame_stride, rule=rule)
     indices = starts[:, None] + frame_stride * np.arange(num_frames)
     return np.minimum(indices, length - 1) if rule == "uniform" else indices % length
-
-
-def resize_and_crop(clip_THWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Short side to `size`, centre square: (T, size, size, 3), bilinear."""
-    import cv2
-
-    _, height, width, _ = clip_THWC.shape
-    scale = size / min(height, width)
-    new_height, new_width = max(size, round(height * scale)), max(size, round(width * scale))
-    top, left = (new_height - size) // 2, (new_width - size) // 2
-    return np.stack(
-        [
-            cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)[
-                top : top + size, left : left + size
-            ]
-            for frame in clip_THWC
-        ]
-    )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import Context, GatherStage
-from stages.evaluate.clips import ClipRule, clip_indices, resize_and_crop
+from stages.evaluate.clips import ClipRule, clip_indices
+from stages.learning.views import CropAndFlip
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.features import Features
 from storage_schemas.noun import Items
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 _AHEAD = 4  # videos decoded before the encoder asks for them
 
 
-class ExtractFeatures(GatherStage, name="features", version=1):
+class ExtractFeatures(GatherStage, name="features", version=2):
     """Parameters of the clips and of CtP's pooling (downstream.md section 4).
+
+    Both encoders see the clips as the trained one did, standardised with its mean and
+    deviation.
 
     Vectors are the mean over the clips of a video. ``A`` is the map pooled to 2x3x3 and
     flattened (CtP, VCOP), ``B`` the maximum over space averaged over time (RSPNet's
@@ -59,7 +63,8 @@ class ExtractFeatures(GatherStage, name="features", version=1):
         video_ids = []
         with torch.inference_mode():
             for video_id, clips_NTHWC in self._clips(shards):
-                pixels = normalise(torch.from_numpy(clips_NTHWC).to(device))
+                clips = torch.from_numpy(clips_NTHWC).to(device)
+                pixels = normalise(clips, mean=encoder.mean, std=encoder.std)
                 for name, network in encoders.items():
                     pooled = pool(network(pixels), pooling_a=self.pooling_a)
                     for pooling, vectors_ND in pooled.items():
@@ -96,8 +101,8 @@ class ExtractFeatures(GatherStage, name="features", version=1):
             rule=self.clip_rule,
         )
         needed, place = np.unique(indices, return_inverse=True)
-        frames_THWC = resize_and_crop(video.decode(needed), self.size)
-        return frames_THWC[place.reshape(indices.shape)]
+        crop = CropAndFlip.centred(height=video.height, width=video.width, size=self.size)
+        return crop.apply(video.decode(needed))[place.reshape(indices.shape)]
 
 
 def pool(features_NCTHW: Tensor, *, pooling_a: str) -> dict[str, Tensor]:

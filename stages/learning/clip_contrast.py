@@ -57,9 +57,20 @@ class ClipContrast(Parameters):
             channels = self.hidden
         return nn.Sequential(*layers, nn.Linear(channels, self.dim))
 
-    def loss(self, projector: nn.Module, maps_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """`clip_loss` and accuracy of the feature maps of first, then second views."""
-        return clip_loss(projector(maps_BCTHW.mean((2, 3, 4))), temperature=self.temperature)
+    def loss(self, projector: nn.Module, maps_BCTHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`clip_loss` of the feature maps of first, then second views, and what to log."""
+        from torch.nn import functional
+
+        from stages.learning.health import alignment, uniformity
+
+        vectors_BD = projector(maps_BCTHW.mean((2, 3, 4)))
+        loss, accuracy = clip_loss(vectors_BD, temperature=self.temperature)
+        first, second = functional.normalize(vectors_BD.detach().float(), dim=1).chunk(2)
+        return loss, {
+            "clip_accuracy": accuracy,
+            "alignment": alignment(first, second),
+            "uniformity": uniformity(first),
+        }
 
 
 def clip_loss(vectors_BD: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from stages.learning.method import Method
 from stages.learning.sample import Sample
+from stages.learning.train_spec import TrainSpec
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, TubeletError
 from storage_schemas.noun import Items
@@ -68,6 +69,17 @@ class Examples(Dataset[dict[str, Tensor]]):
             for video_id in (self.shards if videos is None else videos)
             if video_id in self.shards and all(video_id in boxes for boxes in self.boxes.values())
         ]
+
+    @classmethod
+    def of(cls, spec: TrainSpec) -> Examples:
+        """The examples of a training."""
+        return cls(
+            Method.choose(spec.method),
+            [Path(folder) for folder in spec.shards],
+            {role: [Path(f) for f in folders] for role, folders in spec.annotations.items()},
+            seed=spec.seed,
+            videos=spec.videos,
+        )
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -147,6 +159,7 @@ def make_loader(
     """Loader over a whole training, so that worker processes start once."""
     return DataLoader(
         examples,
+        generator=torch.Generator(),  # or starting it would draw from the global one
         batch_sampler=schedule,
         num_workers=workers,
         pin_memory=pin_memory,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.parameters import OWN
 from pipeline.variant import Variant
 from stages.learning.sample import Sample
+from stages.learning.standardisation import IMAGENET, Standardisation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,6 +68,13 @@ class Method(Variant):
     def reads(self) -> frozenset[str]:
         """Those of ``needs`` that it reads with its settings; all of them unless overridden."""
         return self.needs
+
+    @property
+    def standardisation(self) -> Standardisation:
+        """Of the encoder's input, in evaluation too: fields ``mean``, ``std``, or ImageNet's."""
+        return Standardisation(
+            getattr(self, "mean", IMAGENET.mean), getattr(self, "std", IMAGENET.std)
+        )
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """Arrays that make one training example; pure, runs in a CPU worker.

@@ -47,7 +47,7 @@ class Optimisation(Parameters):
     channels_last : bool
         Memory order of activations, which is often faster.
     compile : bool
-        Let ``torch.compile`` fuse the objective: slow to start.
+        Let ``torch.compile`` fuse encoder and heads: slow to start.
     """
 
     epochs: int = constant(300, "CtP code: pretraining_runtime_ucf.py", ge=1)

@@ -7,30 +7,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet
-STD = (0.229, 0.224, 0.225)
+from stages.learning.standardisation import IMAGENET
+
+MEAN, STD = IMAGENET
 
 
 def to_unit(clips_BTHWC: Tensor) -> Tensor:
     """RGB clips (B, T, H, W, 3), uint8, to (B, 3, T, H, W), float32 in 0..1."""
-    return clips_BTHWC.permute(0, 4, 1, 2, 3).to(torch.float32).contiguous() / 255
+    return _channels_first(clips_BTHWC).div_(255)
 
 
 def standardise(
-    clips_BCTHW: Tensor, *, mean: Sequence[float] = MEAN, std: Sequence[float] = STD
+    clips_BCTHW: Tensor,
+    *,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> Tensor:
     """Clips (B, 3, T, H, W) in 0..1, minus the mean, over the deviation of each channel."""
     shape = (1, 3, 1, 1, 1)
     mean_C, std_C = (torch.tensor(v, device=clips_BCTHW.device).view(shape) for v in (mean, std))
-    return (clips_BCTHW - mean_C) / std_C
+    return (clips_BCTHW - mean_C).div_(std_C)
 
 
-def normalise(clips_BTHWC: Tensor) -> Tensor:
-    """RGB clips (B, T, H, W, 3), uint8 or float in 0..255, to (B, 3, T, H, W) float32.
+def normalise(
+    clips_BTHWC: Tensor,
+    *,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> Tensor:
+    """RGB clips (B, T, H, W, 3), uint8 or float in 0..255, to (B, 3, T, H, W) float32."""
+    shape = (1, 3, 1, 1, 1)
+    mean_C, std_C = (
+        torch.tensor(v, device=clips_BTHWC.device).view(shape) * 255 for v in (mean, std)
+    )
+    return _channels_first(clips_BTHWC).sub_(mean_C).div_(std_C)
 
-    ImageNet mean and standard deviation.
-    """
-    mean = torch.tensor(MEAN, device=clips_BTHWC.device) * 255
-    std = torch.tensor(STD, device=clips_BTHWC.device) * 255
-    scaled = (clips_BTHWC.to(torch.float32) - mean) / std
-    return scaled.permute(0, 4, 1, 2, 3).contiguous()
+
+def _channels_first(clips_BTHWC: Tensor) -> Tensor:
+    """A float32 copy (B, 3, T, H, W), which the caller may change: memory is what costs."""
+    turned = clips_BTHWC.permute(0, 4, 1, 2, 3)
+    return torch.empty(turned.shape, dtype=torch.float32, device=turned.device).copy_(turned)

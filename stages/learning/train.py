@@ -7,6 +7,7 @@ PyAV, so it runs unchanged on a bare GPU machine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -16,7 +17,8 @@ import torch
 import torch.distributed as dist
 
 from pipeline.processes import die_with_parent
-from stages.learning.trainer import Trainer, TrainSpec
+from stages.learning.train_spec import TrainSpec, too_large
+from stages.learning.trainer import Trainer
 from storage_schemas.errors import StageFailed, TubeletError
 
 ERROR = "error.json"
@@ -35,18 +37,12 @@ def main(spec_path: Path) -> int:
         if world_size > 1:
             dist.barrier()  # a rank that leaves first takes the others' connections along
     except TubeletError as error:
-        _tell(spec, type(error).__name__, str(error))
-        return 1
-    except torch.cuda.OutOfMemoryError as error:
-        _tell(
-            spec,
-            StageFailed.__name__,
-            f"the device ran out of memory with optimisation.batch_size "
-            f"{spec.optimisation['batch_size']}: lower it, raise optimisation.accumulate, or "
-            f"lower encoder.width ({error})",
-        )
+        _tell(spec, type(error).__name__, own_message(error))
         return 1
     except Exception as error:
+        if ran_out_of_memory(error):
+            _tell(spec, StageFailed.__name__, f"{too_large(spec)} ({error})")
+            return 1
         _tell(spec, StageFailed.__name__, f"{type(error).__name__}: {error}")
         raise  # the traceback goes into trainer.log
     finally:
@@ -55,10 +51,24 @@ def main(spec_path: Path) -> int:
     return 0
 
 
+def own_message(error: TubeletError) -> str:
+    """What the error says; of one in a loader's process, without the traceback before it."""
+    kind = type(error)
+    return str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether it is the allocator's, of a GPU or of the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
 def _tell(spec: TrainSpec, kind: str, message: str) -> None:
-    """Leave the cause for the process that launched us."""
+    """Leave the cause for the process that launched us; the first of all ranks counts."""
     content = json.dumps({"error": kind, "message": message})
-    (Path(spec.folder) / ERROR).write_text(content)
+    with contextlib.suppress(FileExistsError), (Path(spec.folder) / ERROR).open("x") as file:
+        file.write(content)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +17,25 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.learning.data import Examples, Schedule, make_loader
+from stages.learning.devices import default_workers, pick_device, put_channels_last
+from stages.learning.distributed import gather_constant
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
 from stages.learning.health import Health
-from stages.learning.method import Method, Step
+from stages.learning.method import Step
 from stages.learning.objective import Objective
+from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
+from stages.learning.optimiser import make_optimiser
+from stages.learning.train_spec import TrainSpec
 from stages.learning.training_log import TrainingLog
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.errors import StageFailed
 
 CHECKPOINT = "checkpoint.pt"
+DIVERGED = "diverged.pt"
 _HEALTH_STEPS = 20  # between two looks at the features
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """Everything a training needs, as JSON: see `Pretrain` for the meaning."""
-
-    method: dict[str, Any]
-    encoder: dict[str, Any]
-    optimisation: dict[str, Any]
-    seed: int
-    shards: list[str]
-    annotations: dict[str, list[str]]
-    folder: str
-    videos: list[str] | None = None
-    device: str = "auto"
-    threads: int = 1
-    loader_workers: int = 0
-    checkpoint_seconds: float = 30.0
-
-    def write(self, path: Path) -> None:
-        """Write the spec file."""
-        path.write_text(json.dumps(asdict(self)))
-
-    @classmethod
-    def read(cls, path: Path) -> TrainSpec:
-        """Inverse of `write`."""
-        return cls(**json.loads(path.read_text()))
+_RATE_STEPS = 50  # that the speed is an average of
 
 
 class Trainer:
@@ -76,17 +56,11 @@ class Trainer:
         self.folder = Path(spec.folder)
         self.optimisation = Optimisation.model_validate(spec.optimisation)
         self.encoder_spec = EncoderSpec.model_validate(spec.encoder)
-        method: Method = Method.choose(spec.method)
         self.device = pick_device(spec.device, local_rank)
         torch.set_num_threads(spec.threads)
         torch.manual_seed(spec.seed)
-        self.examples = Examples(
-            method,
-            [Path(folder) for folder in spec.shards],
-            {role: [Path(f) for f in folders] for role, folders in spec.annotations.items()},
-            seed=spec.seed,
-            videos=spec.videos,
-        )
+        self.examples = Examples.of(spec)
+        method = self.examples.method
         self.objective = Objective(method, build(self.encoder_spec, **method.encoder_options))
         if self.device.type == "cuda" and world_size > 1 and method.synchronised_batch_norm:
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
@@ -94,12 +68,13 @@ class Trainer:
         if self.optimisation.channels_last:
             put_channels_last(self.objective)
         self.health = Health(self.objective.encoder)
+        if self.optimisation.compile:
+            for module in (self.objective.encoder, *self.objective.heads.values()):
+                module.compile()  # not the objective, whose draws are made by numpy
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.SGD(
-            decay_groups(self.parameters, self.optimisation),
-            lr=self.optimisation.peak_rate,
-            momentum=self.optimisation.momentum,
-        )
+        self.optimiser = make_optimiser(self.parameters, self.optimisation)
+        self.knn = OnlineKnn.model_validate(spec.knn)
+        self.classified = self.knn.choose(spec.labels or {}, self.examples.video_ids)
         self.dtype = getattr(torch, self.optimisation.precision)
         self.mixed = self.device.type == "cuda" and self.dtype is not torch.float32
         self.scaler = torch.amp.GradScaler(
@@ -113,10 +88,28 @@ class Trainer:
         Raises
         ------
         StageFailed
-            If the loss is not finite; the state before that step is in the checkpoint.
+            If the loss is not finite; `DIVERGED` holds the weights that gave it, the
+            checkpoint is the last one from before.
         """
         self._resume()
-        schedule = Schedule(
+        schedule = self.schedule()
+        loader = self.loader(schedule)
+        model = self.wrapped()
+        self.objective.train()
+        self._loop(model, loader, schedule.steps_per_epoch)
+        self.save()
+        if self.rank == 0:
+            state = {k: v.cpu() for k, v in self.objective.encoder.state_dict().items()}
+            save_atomically(state, self.folder / "encoder.pt")
+            EncoderFiles.describe(
+                self.folder,
+                self.encoder_spec.model_dump(mode="json"),
+                **self.objective.method.standardisation._asdict(),
+            )
+
+    def schedule(self) -> Schedule:
+        """Which videos this rank reads in the steps that are left."""
+        return Schedule(
             videos=len(self.examples),
             batch_size=self.optimisation.batch_size,
             epochs=self.optimisation.epochs,
@@ -125,58 +118,63 @@ class Trainer:
             world_size=self.world_size,
             first_step=self.step,
         )
-        loader = make_loader(
-            self.examples,
-            schedule,
-            workers=self.spec.loader_workers,
-            pin_memory=self.device.type == "cuda",
+
+    def loader(self, schedule: Schedule) -> Any:
+        """Batches of views in memory, made by the spec's number of processes."""
+        on_gpu = self.device.type == "cuda"
+        workers = self.spec.loader_workers
+        if workers is None:
+            workers = default_workers(self.world_size) if on_gpu else 0
+        return make_loader(self.examples, schedule, workers=workers, pin_memory=on_gpu)
+
+    def wrapped(self) -> nn.Module:
+        """The objective, distributed where there are several devices."""
+        if self.world_size == 1:
+            return self.objective
+        return DistributedDataParallel(
+            self.objective,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            forward_sync_buffers=False,  # queues are equal anyway, statistics are rank 0's
         )
-        model: nn.Module = self.objective
-        if self.optimisation.compile:
-            model = torch.compile(model)  # type: ignore[assignment]
-        if self.world_size > 1:
-            model = DistributedDataParallel(
-                model,
-                device_ids=[self.device] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,  # queues are equal anyway, statistics are rank 0's
-            )
-        self.objective.train()
-        self._loop(model, loader, schedule.steps_per_epoch)
-        self.save()
-        if self.rank == 0:
-            state = {k: v.cpu() for k, v in self.objective.encoder.state_dict().items()}
-            save_atomically(state, self.folder / "encoder.pt")
-            EncoderFiles.write_parameters(self.folder, self.encoder_spec.model_dump(mode="json"))
 
     def _loop(self, model: nn.Module, loader: Any, steps_per_epoch: int) -> None:
-        first, started = self.step, time.monotonic()
-        saved = started
+        epochs = self.optimisation.epochs
+        times = deque([time.monotonic()], maxlen=_RATE_STEPS + 1)
+        saved, cost = time.monotonic(), 0.0
         with self._log() as log:
             for batch in loader:
                 rate = self.optimisation.rate_at(self.step, steps_per_epoch=steps_per_epoch)
-                result = self.train_step(model, batch, rate=rate)
-                metrics = {"loss": result.loss, **result.metrics}
-                if self.step % _HEALTH_STEPS == 0:
-                    metrics |= self.health.metrics()
-                self.step += 1
+                numbers = self.train_step(model, batch, rate=rate)
+                epoch, place = divmod(self.step - 1, steps_per_epoch)
+                if place == steps_per_epoch - 1 and self.knn.is_due(epoch + 1, epochs=epochs):
+                    numbers |= self._knn_accuracy()
+                times.append(time.monotonic())
                 log(
                     {
                         "step": self.step,
-                        "of": self.optimisation.epochs * steps_per_epoch,
-                        "epoch": (self.step - 1) // steps_per_epoch + 1,
-                        **_as_numbers(metrics),
+                        "of": epochs * steps_per_epoch,
+                        "epoch": epoch + 1,
+                        **numbers,
                         "learning_rate": rate,
                         "clips_per_second": self.optimisation.batch_size
-                        * (self.step - first)
-                        / (time.monotonic() - started),
+                        * (len(times) - 1)
+                        / (times[-1] - times[0]),
                     }
                 )
-                if time.monotonic() - saved > self.spec.checkpoint_seconds:
+                # Where saving is slow, it is done less often.
+                if times[-1] - saved > self.spec.checkpoint_seconds * max(1.0, cost):
                     self.save()
                     saved = time.monotonic()
+                    cost = saved - times[-1]
 
-    def train_step(self, model: nn.Module, batch: Mapping[str, Tensor], *, rate: float) -> Step:
-        """One optimiser step on one batch, piece by piece; returns the pieces' mean."""
+    def train_step(
+        self, model: nn.Module, batch: Mapping[str, Tensor], *, rate: float
+    ) -> dict[str, float]:
+        """One optimiser step on one batch, piece by piece; returns what to log.
+
+        Numbers are means over the pieces and over all ranks; those of the features are of
+        this rank's newest piece.
+        """
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
         generator = np.random.default_rng([self.spec.seed, self.step])  # the same on all ranks
         for group in self.optimiser.param_groups:
@@ -188,30 +186,52 @@ class Trainer:
             last = i == len(pieces) - 1
             wait = contextlib.nullcontext() if last else _unsynchronised(model)
             with wait:
-                with torch.autocast(self.device.type, self.dtype, enabled=self.mixed):
+                with self._autocast():
                     result: Step = model(piece, generator)
-                self._require_finite(result)
                 self.scaler.scale(result.loss / len(pieces)).backward()
             results.append(result)
+        whole = _joined(results)
+        metrics = {"loss": whole.loss.detach(), **whole.metrics}
         if self.optimisation.gradient_clip is not None:
             self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.parameters, self.optimisation.gradient_clip)
+            metrics["gradient_norm"] = nn.utils.clip_grad_norm_(
+                self.parameters, self.optimisation.gradient_clip
+            )
+        numbers = _as_numbers(metrics)  # the only time in a step that the device is waited for
+        self._require_finite(numbers["loss"])
+        if self.step % _HEALTH_STEPS == 0:
+            numbers |= _as_numbers(self.health.metrics())
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        whole = _joined(results)
         self.objective.method.after_step(self.objective, whole)
-        return whole
+        self.step += 1
+        return numbers
 
-    def _require_finite(self, result: Step) -> None:
-        if not torch.isfinite(result.loss.detach()):
-            self.save()
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.mixed)
+
+    def _knn_accuracy(self) -> dict[str, float]:
+        if self.rank > 0:
+            return {}  # the batch statistics that are kept are rank 0's
+        return self.knn.accuracy(
+            self.objective,
+            {video_id: self.examples.shards[video_id] for video_id in self.classified},
+            self.classified,
+            device=self.device,
+            autocast=self._autocast(),
+        )
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            self.save(DIVERGED)
             raise StageFailed(
-                f"loss is {float(result.loss.detach())} at step {self.step + 1}; lower "
+                f"loss is {loss} at step {self.step + 1}; lower "
                 f"optimisation.learning_rate ({self.optimisation.learning_rate}) or "
-                f"gradient_clip ({self.optimisation.gradient_clip})"
+                f"gradient_clip ({self.optimisation.gradient_clip}); the weights that gave it "
+                f"are in {self.folder / DIVERGED}"
             )
 
-    def save(self) -> None:
+    def save(self, name: str = CHECKPOINT) -> None:
         """Write the checkpoint; a kill leaves the old or the new one whole."""
         if self.rank == 0:
             save_atomically(
@@ -222,7 +242,7 @@ class Trainer:
                     "scaler": self.scaler.state_dict(),
                     "rng": torch.get_rng_state(),
                 },
-                self.folder / CHECKPOINT,
+                self.folder / name,
             )
 
     def _resume(self) -> None:
@@ -240,29 +260,6 @@ class Trainer:
         if self.rank == 0:
             return TrainingLog(self.folder, first_step=self.step)
         return contextlib.nullcontext(lambda row: None)
-
-
-def put_channels_last(module: nn.Module) -> None:
-    """Lay out kernels channels last; convolutions then lay out what they put out so, too."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in module.parameters():
-        if parameter.ndim in formats:
-            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
-
-
-def decay_groups(
-    parameters: list[nn.Parameter], optimisation: Optimisation
-) -> list[dict[str, Any]]:
-    """Parameter groups with their weight decay; vectors are biases or normalisation."""
-    if not optimisation.decay_kernels_only:
-        return [{"params": parameters, "weight_decay": optimisation.weight_decay}]
-    return [
-        {
-            "params": [p for p in parameters if p.ndim > 1],
-            "weight_decay": optimisation.weight_decay,
-        },
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _pieces(batch: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:
@@ -296,16 +293,10 @@ def _joined(results: list[Step]) -> Step:
 
 
 def _as_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
-    """One transfer from the device for all of them."""
-    values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
-    return dict(zip(metrics, values, strict=True))
-
-
-def pick_device(name: str, local_rank: int) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name, local_rank) if name == "cuda" else torch.device(name)
+    """Means over the ranks, in one transfer from the device for all of them."""
+    values = torch.stack([value.detach().float() for value in metrics.values()])
+    mean = gather_constant(values[None]).mean(0)
+    return dict(zip(metrics, mean.tolist(), strict=True))
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:

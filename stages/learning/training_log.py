@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 _NOT_CURVES = ("step", "of", "epoch")
 
@@ -36,11 +38,13 @@ class TrainingLog:
         self._file = path.open("a", buffering=1)
         return self
 
-    def __call__(self, row: dict[str, Any]) -> None:
+    def __call__(self, row: Mapping[str, float]) -> None:
         """Write the row of a step; its numbers become curves."""
-        self._file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
-            if name not in _NOT_CURVES:
+        # JSON knows no infinity, such as the norm of a gradient that overflowed.
+        finite = {k: v if math.isfinite(v) else None for k, v in row.items()}
+        self._file.write(json.dumps(finite) + "\n")
+        for name, value in finite.items():
+            if name not in _NOT_CURVES and value is not None:
                 self._board.add_scalar(name, value, row["step"])
 
     def __exit__(

@@ -46,6 +46,13 @@ class CropAndFlip:
             flip=bool(rng.random() < flip_probability),
         )
 
+    @classmethod
+    def centred(cls, *, height: int, width: int, size: int) -> CropAndFlip:
+        """The largest square in the middle, as a test looks at a frame."""
+        new_height, new_width = resized(height, width, size)
+        left, top = (new_width - size) // 2, (new_height - size) // 2
+        return cls(short_side=size, left=left, top=top, size=size, flip=False)
+
     def apply(self, clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cropped clip of shape (T, size, size, 3), bilinear."""
         import cv2  # not above: a plan reads methods and must stay light

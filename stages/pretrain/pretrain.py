@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,29 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from pipeline.pictures import line_plot, stack
-from pipeline.processes import ask_for_death_signal
+from pipeline.pictures import stack
 from pipeline.stage import Context, GatherStage
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.method import Method
+from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
-from storage_schemas import errors
+from stages.learning.train_spec import TrainSpec
+from stages.pretrain.curves import training_curves
+from stages.pretrain.launch import train
 from storage_schemas.boxes import Boxes
 from storage_schemas.encoders import EncoderFiles
-from storage_schemas.errors import StageFailed
 from storage_schemas.labels import Labels
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
 
-_POLL_SECONDS = 0.3
 _PICTURED_EXAMPLES = 3
 
 
-class Pretrain(GatherStage, name="pretrain", version=1):
+class Pretrain(GatherStage, name="pretrain", version=2):
     """Train an encoder; the method decides which annotations are read.
 
-    An interrupted training resumes from its last checkpoint, bit for bit on a CPU.
+    An interrupted training resumes from its last checkpoint, bit for bit on a CPU. The
+    method never sees labels: where the stage has them, they measure how well `knn` tells
+    classes apart while it trains, and another labelling trains anew. With ``knn.every=0``
+    they are not read.
     """
 
     method: Annotated[SerializeAsAny[Method], BeforeValidator(Method.choose)] = Field(
@@ -44,74 +44,85 @@ class Pretrain(GatherStage, name="pretrain", version=1):
     )
     encoder: EncoderSpec = EncoderSpec()
     optimisation: Optimisation = Optimisation()
+    knn: OnlineKnn = OnlineKnn()
     seed: int = Field(0, ge=0)
 
     def reads(self) -> frozenset[str]:
-        """Frames, the split, and the annotations that the method needs."""
-        return frozenset({"shards", "split"}) | self.method.reads()
+        """Frames, the split, the annotations that the method needs, labels for `knn`."""
+        labels = {"labels"} if self.knn.every else set()
+        return frozenset({"shards", "split"} | labels) | self.method.reads()
 
     def run(
         self,
         *,
         shards: Items[Shard],
         split: Labels | None = None,
+        labels: Labels | None = None,
         trajectories: Trajectories | None = None,
         tubes: Items[Boxes] | None = None,
         proposals: Items[Boxes] | None = None,
         detections: Items[Boxes] | None = None,
         ctx: Context,
     ) -> EncoderFiles:
-        """Launch the trainer and follow its log; of a `split`, only ``train`` is seen."""
-        train = None
+        """Launch the trainer and follow its log; of a `split`, only ``train`` is seen.
+
+        `labels` are for the accuracy of nearest neighbours that is logged; see `knn`.
+        """
+        boxes = {"tubes": tubes, "proposals": proposals, "detections": detections}
+        spec = self.train_spec(
+            shards=shards,
+            split=split,
+            labels=labels,
+            trajectories=trajectories,
+            boxes={role: items for role, items in boxes.items() if items is not None},
+            ctx=ctx,
+        )
+        train(spec, ctx)
+        self._save_views(spec)
+        return EncoderFiles.open(ctx.work)
+
+    def train_spec(
+        self,
+        *,
+        shards: Items[Shard],
+        split: Labels | None,
+        labels: Labels | None,
+        trajectories: Trajectories | None,
+        boxes: Mapping[str, Items[Boxes]],
+        ctx: Context,
+    ) -> TrainSpec:
+        """What the process that trains is told."""
+        videos = None
         if split is not None:
             chosen = {row.video_id for row in split.rows if row.split == "train"}
-            train = [video_id for video_id in shards if video_id in chosen]
-        annotations = {
-            role: items.folders
-            for role, items in (
-                ("tubes", tubes),
-                ("proposals", proposals),
-                ("detections", detections),
-            )
-            if items is not None
-        }
+            videos = [video_id for video_id in shards if video_id in chosen]
+        annotations = {role: items.folders for role, items in boxes.items()}
         if trajectories is not None:
-            bank = ctx.work / "trajectories"
-            bank.mkdir(exist_ok=True)
-            trajectories.write(bank)
-            annotations["trajectories"] = [bank]
-        spec_path = ctx.work / "train.json"
-        # Imported here: a plan reads this file and must not load torch.
-        from stages.learning.trainer import TrainSpec
-
-        TrainSpec(
+            annotations["trajectories"] = [_bank(trajectories, ctx.work)]
+        return TrainSpec(
             method=self.method.model_dump(mode="json"),
             encoder=self.encoder.model_dump(mode="json"),
             optimisation=self.optimisation.model_dump(mode="json"),
+            knn=self.knn.model_dump(mode="json"),
             seed=self.seed,
             shards=[str(folder) for folder in shards.folders],
-            videos=train,
+            videos=videos,
+            labels=None
+            if labels is None
+            else {row.video_id: row.label for row in labels.rows if row.split == "train"},
             annotations={role: [str(f) for f in fs] for role, fs in annotations.items()},
             folder=str(ctx.work),
             device=ctx.device,
             threads=ctx.threads,
-        ).write(spec_path)
-        _train(spec_path, ctx)
-        self._save_views(shards, annotations, train, ctx.work)
-        return EncoderFiles.open(ctx.work)
+            loader_workers=ctx.loader_workers,
+        )
 
-    def _save_views(
-        self,
-        shards: Items[Shard],
-        annotations: dict[str, list[Path]],
-        videos: list[str] | None,
-        folder: Path,
-    ) -> None:
+    def _save_views(self, spec: TrainSpec) -> None:
         """Keep a picture of what the encoder was shown, beside its weights."""
         from stages.learning.data import Examples
         from storage_schemas.jpeg import encode_png
 
-        examples = Examples(self.method, shards.folders, annotations, seed=self.seed, videos=videos)
+        examples = Examples.of(spec)
         count = min(_PICTURED_EXAMPLES, len(examples))
         pictures = [
             picture
@@ -120,75 +131,24 @@ class Pretrain(GatherStage, name="pretrain", version=1):
             is not None
         ]
         if pictures:
-            (folder / "views.png").write_bytes(encode_png(stack(pictures)))
+            (Path(spec.folder) / "views.png").write_bytes(encode_png(stack(pictures)))
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8] | None:
-        """What the encoder was shown, above the training curve."""
+        """What the encoder was shown, above the curves of its training."""
         from storage_schemas.jpeg import decode_jpeg
 
         assert isinstance(output, EncoderFiles)
         rows = [json.loads(line) for line in output.log.read_text().splitlines()]
-        curve = line_plot(
-            {name: [row[name] for row in rows] for name in ("loss",)}, title="loss over steps"
-        )
+        curves = training_curves(rows)
         views = output.folder / "views.png"
-        return stack([decode_jpeg(views.read_bytes()), curve]) if views.exists() else curve
+        return stack([decode_jpeg(views.read_bytes()), curves]) if views.exists() else curves
 
 
-def _train(spec_path: Path, ctx: Context) -> None:
-    """Run the trainer under ``torch.distributed.run`` and report its progress."""
-    devices = _count_devices(ctx.device)
-    error_file = ctx.work / "error.json"
-    error_file.unlink(missing_ok=True)
-    output = ctx.work / "trainer.log"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        "--nproc-per-node", str(devices), "-m", "stages.learning.train", str(spec_path),
-    ]  # fmt: skip
-    with output.open("wb") as log:
-        trainer = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": str(ctx.threads)},
-            preexec_fn=ask_for_death_signal,
-        )
-    position = 0
-    try:
-        while trainer.poll() is None:
-            time.sleep(_POLL_SECONDS)
-            position = _report(ctx, position)
-    except BaseException:
-        trainer.terminate()
-        trainer.wait()
-        raise
-    _report(ctx, position)
-    if trainer.returncode == 0:
-        return
-    if error_file.exists():
-        content = json.loads(error_file.read_text())
-        raise getattr(errors, content["error"], StageFailed)(content["message"])
-    tail = output.read_text(errors="replace").strip()[-3000:]
-    raise StageFailed(f"the trainer ended with status {trainer.returncode}:\n{tail}")
-
-
-def _report(ctx: Context, position: int) -> int:
-    """Tell the progress of the newest line of the log; returns where it ends."""
-    path = ctx.work / "log.jsonl"
-    if not path.exists():
-        return position
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole > position:
-        row = json.loads(content[:whole].splitlines()[-1])
-        ctx.progress(
-            row["step"] / row["of"],
-            f"epoch {row['epoch']}, loss {row['loss']:.3f}, {row['clips_per_second']:.1f} clips/s",
-        )
-    return whole
-
-
-def _count_devices(device: str) -> int:
-    import torch
-
-    return max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
+def _bank(trajectories: Trajectories, work: Path) -> Path:
+    """Folder that workers map the bank from: its artifact, if it has one."""
+    if trajectories.mapped_folder is not None:
+        return trajectories.mapped_folder
+    bank = work / "trajectories"
+    bank.mkdir(exist_ok=True)
+    trajectories.write(bank)
+    return bank

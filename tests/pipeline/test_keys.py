@@ -15,7 +15,7 @@ from pipeline.source import Source
 from pipeline.stage import Stage
 from stages.detect.detector import Detector
 from stages.learning.method import Method
-from workflows.cli import find_stages
+from workflows.catalogue import find_stages
 
 # Values for fields whose type does not tell another valid one.
 OTHER: dict[str, Any] = {

@@ -145,4 +145,4 @@ def test_binding_checks_names_and_nouns() -> None:
 
 
 def test_method_decides_what_is_read() -> None:
-    assert Pretrain().reads() == {"shards", "split", "trajectories"}
+    assert Pretrain().reads() == {"shards", "split", "labels", "trajectories"}

@@ -21,7 +21,7 @@ def training(tmp_path: Path) -> EncoderFiles:
     (folder / "encoder.pt").write_bytes(b"weights")
     (folder / "log.jsonl").write_text('{"step": 1}\n')
     (folder / "checkpoint.pt").write_bytes(b"not part of the artifact")
-    EncoderFiles.write_parameters(folder, PARAMETERS)
+    EncoderFiles.describe(folder, PARAMETERS, mean=(0.1, 0.2, 0.3), std=(1, 2, 4))
     return EncoderFiles.open(folder)
 
 
@@ -32,6 +32,7 @@ def test_round_trip_leaves_the_training_as_it_was(training: EncoderFiles, tmp_pa
     training.write(target)
     read = EncoderFiles.open(target)
     assert read.parameters == PARAMETERS
+    assert (read.mean, read.std) == ([0.1, 0.2, 0.3], [1, 2, 4])
     assert read.weights.read_bytes() == b"weights"
     assert read.log.read_text() == '{"step": 1}\n'
     assert (target / "tensorboard" / "run" / "events").read_bytes() == b"events"
@@ -46,6 +47,6 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
 
 def test_newer_version_is_refused(training: EncoderFiles) -> None:
     path = training.folder / "encoder.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
-    with pytest.raises(SchemaError, match="encoder version 2 was written by a newer tubelet"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 3}))
+    with pytest.raises(SchemaError, match="encoder version 3 was written by a newer tubelet"):
         EncoderFiles.open(training.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,10 @@ def test_states_tell_what_really_ran(store: Store, folder: Path) -> None:
     inputs = {x.id for values in count.task_inputs.values() for x in values}
     assert inputs == {task.id for task in tasks if task.name.startswith("grow")}
     assert {a.key for a in artifacts} >= {"probe-table", "grow-table", "count-table", "first-run"}
+    (progress,) = [a for a in artifacts if a.key == "count-progress"]
+    assert (progress.data, progress.description) == (50.0, "count: half way")
+    (figures,) = [a for a in artifacts if a.key == "count-figures"]
+    assert json.loads(figures.data) == [{"": "first", "videos": "3"}]
 
     again = run(store, open_graph(store, folder), "second")
     assert again.computed() == []

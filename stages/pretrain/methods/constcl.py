@@ -184,7 +184,7 @@ class ConstCL(ClipPair, version=1):
 
         encoder: Any = objective.encoder
         global_map, region_map = encoder.both_maps(self.network_input(batch, generator))
-        clip, clip_accuracy = self.clip.loss(objective.heads["projector"], global_map)
+        clip, seen = self.clip.loss(objective.heads["projector"], global_map)
         predicted_B2NC, regions_B2NC = self.predict(objective, region_map, batch["boxes"])
         region, region_accuracy = region_loss(
             predicted_B2NC, regions_B2NC, batch["valid"], temperature=self.region.temperature
@@ -192,7 +192,7 @@ class ConstCL(ClipPair, version=1):
         metrics = {
             "clip": clip.detach(),
             "region": region.detach(),
-            "clip_accuracy": clip_accuracy,
+            **seen,
             "region_accuracy": region_accuracy,
         }
         return Step(clip + self.region.weight * region, metrics)

@@ -249,6 +249,8 @@ class PreViTS(Method, version=1):
         size = (seen.shape[-2], seen.shape[-1])
         mask = shrink_mask(batch["query_mask"], size, pooling=self.mask_pooling)
         attention = attention_loss(seen, mask, batch["has_mask"])
+        if self.model == "image":  # the parts of the video model's loss are there already
+            step.metrics["contrast"] = step.loss.detach()
         step.metrics |= {
             "attention": attention.detach(),
             "has_mask": batch["has_mask"].float().mean(),

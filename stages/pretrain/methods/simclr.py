@@ -33,5 +33,4 @@ class SimCLR(ClipPair, version=1):
     ) -> Step:
         """Contrast of the two views; see `clip_loss`."""
         maps_BCTHW = objective.encoder(self.network_input(batch, generator))
-        loss, accuracy = self.clip.loss(objective.heads["projector"], maps_BCTHW)
-        return Step(loss, {"clip_accuracy": accuracy})
+        return Step(*self.clip.loss(objective.heads["projector"], maps_BCTHW))

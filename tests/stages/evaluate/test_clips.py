@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.evaluate.clips import ClipRule, clip_indices, clip_starts, resize_and_crop
+from stages.evaluate.clips import ClipRule, clip_indices, clip_starts
 
 
 @pytest.mark.parametrize(
@@ -47,22 +47,3 @@ def test_a_short_video_loops_and_clamps_for_ctp() -> None:
 
     assert one("even") == one("linspace") == [0, 1, 2, 3, 4, 0, 1, 2]
     assert one("uniform") == [0, 1, 2, 3, 4, 4, 4, 4]
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64), (33, 47), (64, 64), (16, 200)])
-def test_the_crop_is_the_middle(height: int, width: int) -> None:
-    ramp_x = np.broadcast_to(np.linspace(0, 255, width)[None, :], (height, width))
-    ramp_y = np.broadcast_to(np.linspace(0, 255, height)[:, None], (height, width))
-    clip = np.stack([ramp_x, ramp_y, ramp_x], axis=-1)[None].round().astype(np.uint8)
-    cropped = resize_and_crop(clip, 32)
-    assert cropped.shape == (1, 32, 32, 3)
-    share = min(height, width) / np.array([width, height])
-    for axis in (0, 1):  # symmetric about grey 127.5, and as wide as the crop's share
-        values = cropped[0, ..., axis].astype(float)
-        assert abs(values.mean() - 127.5) < 4
-        assert abs(np.ptp(values) / 255 - share[axis]) < 0.08
-
-
-def test_frames_of_the_right_size_are_untouched() -> None:
-    clip = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
-    assert (resize_and_crop(clip, 32) == clip[:, :, 8:40]).all()

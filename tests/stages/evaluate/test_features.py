@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from pipeline.stage import Context
-from stages.evaluate.clips import clip_indices, resize_and_crop
+from stages.evaluate.clips import clip_indices
 from stages.evaluate.features import ExtractFeatures, pool
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import load_encoder, random_encoder
-from stages.learning.pixels import normalise
+from stages.learning.views import CropAndFlip
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.features import Features
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 
 SPEC = EncoderSpec(width=4)
+MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.3, 0.2)  # of the training, not of ImageNet
 STAGE = ExtractFeatures(num_clips=2, num_frames=8, size=32)
 DIMENSIONS = {"A": 32 * 2 * 3 * 3, "B": 32, "gap": 32}
 
@@ -37,7 +38,7 @@ def encoder(tmp_path: Path) -> EncoderFiles:
         if name.endswith("running_mean"):
             buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
     torch.save(network.state_dict(), folder / "encoder.pt")
-    EncoderFiles.write_parameters(folder, SPEC.model_dump(mode="json"))
+    EncoderFiles.describe(folder, SPEC.model_dump(mode="json"), mean=MEAN, std=STD)
     return EncoderFiles.open(folder)
 
 
@@ -83,10 +84,13 @@ def test_vectors_are_the_encoders_own(
         indices = clip_indices(
             len(video), num_clips=2, num_frames=8, frame_stride=1, rule=STAGE.clip_rule
         )
-        clips = np.stack([resize_and_crop(video.decode(clip), 32) for clip in indices])
+        crop = CropAndFlip.centred(height=video.height, width=video.width, size=32)
+        clips = np.stack([crop.apply(video.decode(clip)) for clip in indices])
         for name, network in networks.items():
+            pixels = torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 255
+            mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (MEAN, STD))
             with torch.inference_mode():
-                pooled = pool(network(normalise(torch.from_numpy(clips))), pooling_a="max")
+                pooled = pool(network((pixels - mean) / std), pooling_a="max")
             assert set(features.vectors[name]) == set(DIMENSIONS)
             for pooling, vectors_ND in pooled.items():
                 found = features.vectors[name][pooling]

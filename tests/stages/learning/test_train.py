@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import torch
 from pipeline.stage import Context
 from stages.learning.data import Examples, Schedule
 from stages.learning.method import Method
-from stages.learning.trainer import CHECKPOINT, Trainer, TrainSpec
+from stages.learning.train import ran_out_of_memory
+from stages.learning.train_spec import TrainSpec
+from stages.learning.trainer import CHECKPOINT, DIVERGED, Trainer
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
@@ -57,7 +61,9 @@ def spec(tmp_path: Path, make_frames: Any) -> TrainSpec:
     )
 
 
-def launch(spec: TrainSpec, folder: Path, **changes: Any) -> subprocess.Popen[bytes]:
+def launch(
+    spec: TrainSpec, folder: Path, before: Callable[[], None] | None = None, **changes: Any
+) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
     path = folder / "spec.json"
     TrainSpec(**{**vars(spec), **changes, "folder": str(folder)}).write(path)
@@ -65,6 +71,7 @@ def launch(spec: TrainSpec, folder: Path, **changes: Any) -> subprocess.Popen[by
     return subprocess.Popen(
         [sys.executable, "-m", "stages.learning.train", str(path)],
         env=environment,
+        preexec_fn=before,
     )
 
 
@@ -102,14 +109,117 @@ def lines_safe(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_nan_stops_with_a_message_and_a_checkpoint(spec: TrainSpec, tmp_path: Path) -> None:
+def error_of(folder: Path) -> str:
+    content = json.loads((folder / "error.json").read_text())
+    assert content["error"] == "StageFailed"
+    return str(content["message"])
+
+
+def test_nan_stops_with_a_message_and_the_weights_that_gave_it(
+    spec: TrainSpec, tmp_path: Path
+) -> None:
     folder = tmp_path / "nan"
     optimisation = {**spec.optimisation, "learning_rate": 1e30, "gradient_clip": 1e30}
     assert launch(spec, folder, optimisation=optimisation).wait(timeout=60) == 1
+    message = error_of(folder)
+    assert "lower optimisation.learning_rate (1e+30)" in message
+    assert str(folder / DIVERGED) in message
+    bad, good = (torch.load(folder / name, weights_only=True) for name in (DIVERGED, CHECKPOINT))
+    assert f"at step {bad['step'] + 1};" in message
+    assert bad["step"] == good["step"] == len(lines(folder))
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+
+
+def test_memory_that_runs_out_names_the_batch_and_the_remedy(
+    spec: TrainSpec, tmp_path: Path
+) -> None:
+    method = {"name": "moco", "num_frames": 64, "size": 256, "contrast": {"queue_size": 8}}
+    optimisation = {"epochs": 1, "batch_size": 6}
+    process = launch(spec, tmp_path / "oom", limit_memory, method=method, optimisation=optimisation)
+    assert process.wait(timeout=60) == 1
+    message = error_of(tmp_path / "oom")
+    assert "memory ran out with optimisation.batch_size 6 in 1 piece(s)" in message
+    assert "raise optimisation.accumulate" in message
+
+
+def test_an_error_in_the_loader_is_told_in_its_own_words(spec: TrainSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "mismatch"
+    method = {**spec.method, "num_frames": 16}
+    assert launch(spec, folder, method=method, loader_workers=1).wait(timeout=60) == 1
     content = json.loads((folder / "error.json").read_text())
-    assert content["error"] == "StageFailed"
-    assert "lower optimisation.learning_rate (1e+30)" in content["message"]
-    assert (folder / CHECKPOINT).exists()
+    assert content["error"] == "ParameterError"
+    assert content["message"].startswith("pretrain.method has 16 frames of 64 pixels")
+    assert "[video '" in content["message"]
+    assert "Traceback" not in content["message"]
+
+
+def test_what_counts_as_lack_of_memory() -> None:
+    assert ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert ran_out_of_memory(MemoryError())
+    assert not ran_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_two_processes_train_as_one_in_two_pieces(spec: TrainSpec, tmp_path: Path) -> None:
+    """The real command, under gloo: each process sees the half that is a piece of the one."""
+    method = {**spec.method, "colour": False}  # colours are drawn for the batch at hand
+    optimisation = {"epochs": 3, "batch_size": 4, "schedule": "cosine", "accumulate": 2}
+    labels = {f"{i}.mp4": "ab"[i % 2] for i in range(6)}
+    one, two = tmp_path / "one", tmp_path / "two"
+    changes = {"method": method, "labels": labels, "knn": {"every": 1, "neighbours": 1}}
+    one.mkdir()
+    two.mkdir()
+    with torch.random.fork_rng():
+        Trainer(replace(spec, **changes, folder=str(one), optimisation=optimisation)).run()
+    path = two / "spec.json"
+    replace(spec, **changes, folder=str(two), optimisation={**optimisation, "accumulate": 1}).write(
+        path
+    )
+    subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            "-m", "stages.learning.train", str(path),
+        ],
+        check=True,
+    )  # fmt: skip
+    a, b = (torch.load(f / "encoder.pt", weights_only=True) for f in (one, two))
+    for name, value in a.items():
+        if "running" not in name and "num_batches" not in name:  # a process sees half of them
+            torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    for x, y in zip(lines(one), lines(two), strict=True):
+        for name in ("loss", "iou", "centre", "gradient_norm"):
+            assert x[name] == pytest.approx(y[name], rel=1e-3), name
+        assert {"knn_accuracy"} <= x.keys() & y.keys()
+
+
+def test_the_online_accuracy_leaves_no_trace(spec: TrainSpec, tmp_path: Path) -> None:
+    """Weights, batch statistics, momentum and generators are bit-identical with it and without."""
+    optimisation = {**spec.optimisation, "epochs": 2}
+    found, states = [], []
+    for name, every in (("with", 1), ("without", 0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with torch.random.fork_rng():
+            Trainer(
+                replace(
+                    spec,
+                    optimisation=optimisation,
+                    folder=str(folder),
+                    labels={f"{i}.mp4": "ab"[i % 2] for i in range(6)},
+                    knn={"every": every, "neighbours": 1},
+                )
+            ).run()
+            states.append(
+                [torch.load(folder / CHECKPOINT, weights_only=True), torch.get_rng_state()]
+            )
+        found.append(["knn_accuracy" in row for row in lines(folder)])
+    assert found == [[False, False, True] * 2, [False] * 6]
+    flat = [torch.utils._pytree.tree_leaves(state) for state in states]
+    assert len(flat[0]) == len(flat[1]) > 100
+    for a, b in zip(*flat, strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def test_the_worker_needs_neither_prefect_nor_pyav() -> None:

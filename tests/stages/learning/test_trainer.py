@@ -11,8 +11,11 @@ import torch
 from torch import nn
 
 from pipeline.stage import Context
+from stages.learning.devices import put_channels_last
 from stages.learning.optimisation import Optimisation
-from stages.learning.trainer import Trainer, TrainSpec, decay_groups, put_channels_last
+from stages.learning.optimiser import decay_groups
+from stages.learning.train_spec import TrainSpec
+from stages.learning.trainer import Trainer
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.errors import StageFailed
 from storage_schemas.shards import Shard
@@ -80,7 +83,7 @@ def test_pieces_add_up_to_the_gradient_of_the_whole_batch(make_trainer: Any) -> 
         trainer = make_trainer(method, accumulate=accumulate)
         trainer.objective.eval()
         result = trainer.train_step(trainer.objective, batch_of(trainer), rate=0.1)
-        found.append((result.loss.item(), weights(trainer)))
+        found.append((result["loss"], weights(trainer)))
     for loss, moved in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-5)
         torch.testing.assert_close(moved, found[0][1], atol=1e-5, rtol=1e-4)
@@ -92,13 +95,27 @@ def test_pieces_must_divide_the_batch(make_trainer: Any) -> None:
         trainer.train_step(trainer.objective, batch_of(trainer), rate=0.1)
 
 
+def test_gradients_are_clipped_and_their_norm_is_told(make_trainer: Any) -> None:
+    moved, norms = [], []
+    for clip in (1e6, 1e-3):
+        trainer = make_trainer(gradient_clip=clip, weight_decay=0.0, momentum=0.0)
+        before = weights(trainer)
+        numbers = trainer.train_step(trainer.objective, batch_of(trainer), rate=0.5)
+        moved.append((weights(trainer) - before).norm().item())
+        norms.append(numbers["gradient_norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)  # as it was before clipping
+    assert moved == pytest.approx([0.5 * norms[0], 0.5 * 1e-3], rel=1e-2)
+
+
 def test_all_keys_of_all_pieces_are_queued(make_trainer: Any) -> None:
     contrast = {"queue_size": 16, "hidden": 8}
     method = {"name": "moco", "num_frames": 4, "size": 32, "contrast": contrast}
     trainer = make_trainer(method, accumulate=2)
-    result = trainer.train_step(trainer.objective, batch_of(trainer), rate=0.1)
-    assert {name: len(keys) for name, keys in result.keep.items()} == {"keys_0": 4, "keys_1": 4}
-    assert trainer.objective.heads["queue"].place == 8
+    queue = trainer.objective.heads["queue"]
+    before = queue.keys_KD.clone()
+    trainer.train_step(trainer.objective, batch_of(trainer), rate=0.1)
+    assert queue.place == 8  # four videos, both ways
+    assert (queue.keys_KD != before).any(1).tolist() == [True] * 8 + [False] * 8
 
 
 def test_vectors_may_be_spared_from_weight_decay() -> None:

@@ -16,6 +16,7 @@ from conftest import frames_of
 
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
+from stages.learning.health import Health
 from stages.learning.method import Method
 from stages.learning.objective import Objective
 from stages.learning.sample import Sample
@@ -146,6 +147,34 @@ def test_loss_and_gradients(name: str, make_frames: Any, tmp_path: Path) -> None
         assert (parameter.grad is not None) == parameter.requires_grad, label
 
 
+# Parts of the loss, how well the task is solved, and how pairs and vectors lie.
+PAIRS = {"alignment", "uniformity"}
+METRICS: dict[str, set[str]] = {
+    "constcl": {"clip", "region", "clip_accuracy", "region_accuracy", *PAIRS},
+    "ctp": {"centre", "size", "iou"},
+    "fame": {"contrast_accuracy", *PAIRS},
+    "moco": {"contrast_accuracy", *PAIRS},
+    "previts": {"video", "speed", "attention", "contrast_accuracy", "speed_accuracy", *PAIRS},
+    "rspnet": {"video", "speed", "contrast_accuracy", "speed_accuracy", *PAIRS},
+    "simclr": {"clip_accuracy", *PAIRS},
+}
+
+
+def test_metrics_tell_the_state_of_the_training(
+    name: str, make_frames: Any, tmp_path: Path
+) -> None:
+    method = make_method(name)
+    objective = make_objective(method)
+    health = Health(objective.encoder)
+    step = objective(make_batch(method, make_frames, tmp_path), rng())
+    assert step.metrics.keys() >= METRICS.get(name, set())
+    assert health.metrics().keys() == {"feature_std", "effective_rank"}
+    for key, value in {**step.metrics, **health.metrics()}.items():
+        assert value.ndim == 0, key
+        assert torch.isfinite(value), key
+        assert not value.requires_grad, key
+
+
 def test_save_load_step_is_bit_equal(name: str, make_frames: Any, tmp_path: Path) -> None:
     method = make_method(name)
     batch = make_batch(method, make_frames, tmp_path)
@@ -200,6 +229,24 @@ def test_eval_changes_no_buffer(name: str, make_frames: Any, tmp_path: Path) -> 
         objective(make_batch(method, make_frames, tmp_path), rng())
     for key, value in objective.named_buffers():
         assert torch.equal(value, before[key]), key
+
+
+def test_the_encoder_is_fed_as_the_method_says(name: str, make_frames: Any, tmp_path: Path) -> None:
+    """Evaluation feeds it by `Method.standardisation`, too."""
+    method = make_method(name)
+    if "colour" in type(method).model_fields:
+        method = method.model_copy(update={"colour": False})
+    objective, seen = make_objective(method), []
+    objective.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    colour = torch.tensor([10, 100, 200], dtype=torch.uint8)
+    batch = make_batch(method, make_frames, tmp_path)
+    for values in batch.values():
+        if values.dtype == torch.uint8 and values.shape[-1] == 3:
+            values[:] = colour
+    objective(batch, rng())
+    mean, std = (torch.tensor(values) for values in method.standardisation)
+    expected = ((colour / 255 - mean) / std).view(1, 3, 1, 1, 1)
+    torch.testing.assert_close(seen[0], expected.expand_as(seen[0]), rtol=1e-5, atol=1e-5)
 
 
 TWO_PROCESSES = """

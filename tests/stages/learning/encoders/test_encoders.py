@@ -14,6 +14,7 @@ from torch import nn
 from stages.learning.encoder_spec import EncoderName, EncoderSpec
 from stages.learning.encoders import build, load_encoder, load_state, random_encoder
 from stages.learning.encoders.resnet50 import TwoBranchResNet
+from stages.learning.standardisation import IMAGENET
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.errors import ParameterError, SchemaError
 
@@ -180,7 +181,7 @@ def test_random_encoder_depends_on_its_seed_alone() -> None:
 
 def save(encoder: nn.Module, spec: EncoderSpec, folder: Path) -> EncoderFiles:
     torch.save(encoder.state_dict(), folder / "encoder.pt")
-    EncoderFiles.write_parameters(folder, spec.model_dump(mode="json"))
+    EncoderFiles.describe(folder, spec.model_dump(mode="json"), **IMAGENET._asdict())
     return EncoderFiles.open(folder)
 
 

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share, and where commands speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console()
+
+StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="Override a parameter; repeatable."),
+]
+Only = Annotated[str | None, typer.Option(metavar="STAGE", help="Run just this stage.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="STAGE", help="Compute this stage and what rests on it anew."),
+]
+Force = Annotated[str | None, typer.Option(metavar="STAGE", help="Compute this stage anew.")]
+Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a dotted path to one.")]
+LoaderWorkers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that make training views, a device; default: by device."),
+]
