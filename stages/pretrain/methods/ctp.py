@@ -35,7 +35,7 @@ _RUNTIME, _HEAD = "CtP code: pretraining_runtime_ucf.py", "CtP code: ctp_head.py
 _SHORT_SIDES = (1.0, 128 / 112, 144 / 112)  # of the crop's side
 
 
-class CtP(Method, version=2):
+class CtP(Method, version=3):
     """Hyper-parameters; the defaults are the reference's (ctp.md sections 2-4).
 
     ``paste_on`` says who pastes: the loader's workers, clip by clip, or the training device,
