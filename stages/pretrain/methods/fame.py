@@ -39,7 +39,7 @@ _WINDS = "FAME code: moco/loader.py"
 _BACKGROUND = 5  # blue in the palette
 
 
-class FAME(Method, version=1):
+class FAME(Method, version=2):
     """Hyper-parameters (fame.md sections 2 to 4).
 
     Parameters

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class PreViTS(Method, version=1):
+class PreViTS(Method, version=2):
     """Hyper-parameters (previts.md sections 4 to 6).
 
     Parameters

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class RSPNet(Method, version=1):
+class RSPNet(Method, version=2):
     """Hyper-parameters (rspnet.md sections 2 and 3).
 
     Parameters
