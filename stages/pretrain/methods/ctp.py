@@ -183,7 +183,9 @@ class CtP(Method, version=3):
             output_size=self.roi_bins,
             spatial_scale=features_BCHW.shape[-1] / clips_BCTHW.shape[-1],
         )
-        motion: Tensor = objective.heads["boxes"](regions)
+        # In single precision also under autocast: bfloat16 has steps of 0.2 pixels here.
+        with torch.autocast(regions.device.type, enabled=False):
+            motion: Tensor = objective.heads["boxes"](regions.float())
         return motion.unflatten(1, (self.num_frames, 4))
 
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:

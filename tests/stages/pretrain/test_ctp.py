@@ -93,6 +93,15 @@ def test_permuting_patches_permutes_predictions(objective: Objective) -> None:
     torch.testing.assert_close(plain.unflatten(0, (2, 3))[:, order], turned.unflatten(0, (2, 3)))
 
 
+def test_motion_is_told_in_single_precision_under_autocast(objective: Objective) -> None:
+    clips, boxes = torch.randn(1, 3, 16, 64, 64), torch.tensor([[[5.0, 9, 40, 30]]])
+    method: CtP = objective.method  # type: ignore[assignment]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = method.predict(objective, clips, boxes)
+    assert found.dtype == torch.float32
+    assert (found != found.bfloat16()).float().mean() > 0.9
+
+
 def test_views_follow_the_bank(make_frames: Any) -> None:
     boxes = np.tile(np.array([5, 5, 25, 25], np.int16), (2, 8, 1))
     frames = make_frames(kind=Shard, num_frames=20, size=(70, 90))
