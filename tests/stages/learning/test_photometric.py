@@ -69,6 +69,36 @@ def test_grey_stays_grey_and_the_generator_decides() -> None:
     assert (out.amax((2, 3)) - out.amin((2, 3))).max() == 0
 
 
+def test_laws_of_ctps_chain() -> None:
+    """ctp.md section 2, steps 5-7, read off three pixels: two greys and a green."""
+    count = 1500
+    pixels = np.array([[60, 60, 60], [160, 160, 160], [60, 160, 60]], np.uint8)
+    clips = torch.from_numpy(np.tile(pixels, (count, 16, 1, 1, 1)))
+    dark, light, green = (
+        ctp_colour(clips, np.random.default_rng(0))[:, :, 0].double().unbind(2)  # N, T, 3
+    )
+    factor_NT = ((light - dark) / 100).mean(-1).numpy()
+    added_NT = (dark.mean(-1).numpy() / factor_NT) - 60
+    for curve_NT, bound in ((added_NT, 30), (np.log(factor_NT), 0.12)):
+        changed = np.abs(curve_NT).max(1) > 1e-4 * bound
+        assert changed.mean() == pytest.approx(0.5, abs=0.06)
+        assert 0.98 * bound < np.abs(curve_NT).max() < 1.001 * bound
+        ends = curve_NT[changed][:, [0, -1]]
+        assert ends.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)  # uniform
+        bent = np.abs(np.diff(curve_NT[changed], 2, axis=1)).max(1) > 1e-3 * bound
+        assert bent.mean() == pytest.approx(0.3, abs=0.06)
+
+    plain = green.numpy() / factor_NT[..., None] - added_NT[..., None]
+    red, value, blue = np.moveaxis(plain, -1, 0)
+    low = np.minimum(red, blue)
+    hue_NT = 60 + 30 * (blue - red) / (value - low)
+    saturation_NT = (value - low) / value / (100 / 160)
+    for found_NT, bound in ((hue_NT - 60, 12), (np.log(saturation_NT), 0.1)):
+        assert np.ptp(found_NT, axis=1).max() < 1e-3 * bound  # constant over time
+        assert 0.98 * bound < np.abs(found_NT).max() < 1.001 * bound
+        assert (np.abs(found_NT[:, 0]) > 1e-3 * bound).mean() == pytest.approx(0.25, abs=0.05)
+
+
 LUMA = np.array([0.2989, 0.587, 0.114])
 NOTHING = ColourLaw(jitter_probability=0, grey_probability=0, blur_probability=0)
 ALWAYS = ColourLaw(jitter_probability=1, grey_probability=0, blur_probability=0)
