@@ -77,6 +77,41 @@ def run(settings: RelativeSpeed, objective: Objective) -> Step:
     return settings.step(objective, speeds, rng())
 
 
+def part(objective: Objective) -> None:
+    """Move what is trained away from its twins, so that one cannot stand for the other."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            if parameter.requires_grad:
+                scale = 0.3 * parameter.abs().mean()
+                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def test_a_step_is_the_sum_of_both_tasks() -> None:
+    """rspnet.md section 3: two cross entropies over one queue, and a hinge with no queue."""
+    settings, objective = make(video_weight=0.7, speed_weight=1.3)
+    part(objective)
+    objective.eval()
+    heads = objective.heads
+    clips = torch.randn(4, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+    speeds = settings.split(clips, clips.flip(0), 4, rng())
+    with torch.no_grad():
+        features = objective.encoder(speeds.query)
+        video, speed = heads["video"](features), heads["speed"](features)
+        near, far = (heads["twin_encoder"](clips) for clips in (speeds.same, speeds.other))
+        keys = [heads["twin_video"](near), heads["twin_video"](far)]
+        negatives = (video @ heads["queue"].keys_KD.T / 0.07).exp().sum(1)
+        told = [((video * key).sum(1) / 0.07).exp() for key in keys]
+        entropies = [-(own / (own + negatives)).log().mean() for own in told]
+        gap = speed @ heads["twin_speed"](near).T - speed @ heads["twin_speed"](far).T
+        hinge = (2 - gap.diagonal() / 0.07).clamp(min=0).mean()
+        step = settings.step(objective, speeds, rng())
+    torch.testing.assert_close(step.metrics["video"], entropies[0] + entropies[1])
+    torch.testing.assert_close(step.metrics["speed"], hinge)
+    torch.testing.assert_close(step.loss, 0.7 * sum(entropies) + 1.3 * hinge)
+    torch.testing.assert_close(step.keep["keys"], keys[1])  # the key of the other speed
+
+
 def test_each_projector_learns_from_its_own_task() -> None:
     for weights, silent in (({"speed_weight": 0.0}, "speed"), ({"video_weight": 0.0}, "video")):
         settings, objective = make(**weights)

@@ -16,6 +16,7 @@ from stages.learning.objective import Objective
 from stages.learning.pixels import to_unit
 from stages.learning.sample import Sample
 from stages.pretrain.methods.fame import FAME, permutation
+from stages.pretrain.methods.moco import MoCo
 from storage_schemas.shards import Shard
 
 SMALL: dict[str, Any] = {
@@ -48,6 +49,25 @@ def batch_of(method: FAME, count: int = 3) -> dict[str, torch.Tensor]:
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(4)
+
+
+def test_constants_are_the_published_ones() -> None:
+    """fame.md sections 2 to 4; all but the queue's size are those of the MoCo baseline."""
+    assert FAME().model_dump() == {
+        **MoCo().model_dump(),
+        "name": "fame",
+        "version": FAME.version,
+        "preset": "paper",
+        "foreground": {
+            "area": 0.5, "by": "colour", "moving_seeds": 0.5, "still_seeds": 0.1, "bins": 10,
+            "hue": "reference", "blur": 0.1,
+        },
+        "group": 8,
+        "keep_own": True,
+        "order": "merge_first",
+        "contrast": {**MoCo().contrast.model_dump(), "queue_size": 65536},
+        "frozen_blur": False,
+    }  # fmt: skip
 
 
 def test_presets_say_what_they_stand_for() -> None:

@@ -9,15 +9,49 @@ import pytest
 import torch
 from conftest import moving_square
 
+from stages.learning.attention import attention_loss, shrink_mask, similarity_map
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
 from stages.learning.objective import Objective
+from stages.learning.photometric import network_input
 from stages.learning.sample import Sample
 from stages.pretrain.methods.previts import PreViTS
+from stages.pretrain.methods.rspnet import RSPNet
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.shards import Shard
 
 LENGTH, SIZE = 120, (48, 64)
+VIEWS = ("query", "key")
+
+
+def test_constants_are_the_published_ones() -> None:
+    """previts.md sections 4 to 6; the video model's base is RSPNet, the image model's MoCo."""
+    rspnet = RSPNet()
+    assert PreViTS().model_dump() == {
+        "name": "previts",
+        "version": PreViTS.version,
+        "preset": "recommended",
+        "model": "video",
+        "num_frames": 16,
+        "size": 224,
+        "crop_area": (0.4, 1.0),
+        "constrain_time": True,
+        "constrain_crop": True,
+        "min_valid_frames": 60,
+        "min_tube_score": 0.5,
+        "min_cover": 0.3,
+        "cover": "mask",
+        "attention_weight": 3.0,
+        "relu_first": True,
+        "mask_pooling": "area",
+        "relative": rspnet.relative.model_dump(),
+        "contrast": {
+            "dim": 128, "hidden": None, "temperature": 0.07, "momentum": 0.999,
+            "queue_size": 65536, "symmetric": False, "reread_queue": False,
+        },
+        "colour": True,
+        "colour_law": rspnet.colour_law.model_dump(),
+    }  # fmt: skip
 
 
 def sample_of(make_frames: Any, valid: range, *, box: tuple[int, int, int, int]) -> Sample:
@@ -153,6 +187,34 @@ def test_total_is_base_plus_weighted_attention() -> None:
     attention = found[3.0].metrics["attention"]
     assert 0 < attention < 1
     torch.testing.assert_close(found[3.0].loss, found[0.0].loss + 3 * attention)
+
+
+@pytest.mark.parametrize("model", ["video", "image"])
+def test_attention_is_the_query_seen_by_the_object_of_the_key(model: Any) -> None:
+    """previts.md section 5.3: whose features, projector, speed and mask stand where."""
+    method = small(model=model, contrast={"queue_size": 8, "dim": 6})
+    objective = objective_of(method).eval()
+    heads: Any = objective.heads
+    name = "video" if model == "video" else "projector"
+    with torch.no_grad():  # part what is trained from its twin
+        for parameter in [*objective.encoder.parameters(), *heads[name].parameters()]:
+            parameter.mul_(1 + 0.3 * torch.rand(parameter.shape))
+    batch = batch_of([1, 1, 0, 1])
+    batch["key_mask"] = batch["query_mask"].roll(12, dims=2)
+    if model == "image":
+        batch |= {view: batch[view][:, :1] for view in ("query", "key")}
+    step = objective(batch, np.random.default_rng(0))
+
+    query, key = (network_input(batch[v], np.random.default_rng(0), law=None) for v in VIEWS)
+    if model == "video":
+        speeds = method.relative.split(query, key, 4, np.random.default_rng(0))
+        query, key = speeds.query, speeds.same
+    with torch.no_grad():
+        found = heads["twin_encoder"](key * batch["key_mask"][:, None, None])
+        seen = similarity_map(objective.encoder(query), heads[name], heads[f"twin_{name}"](found))
+        small_mask = shrink_mask(batch["query_mask"], seen.shape[-2:], pooling="area")
+        expected = attention_loss(seen, small_mask, batch["has_mask"])
+    torch.testing.assert_close(step.metrics["attention"], expected)
 
 
 def test_without_any_mask_only_the_base_is_left() -> None:
