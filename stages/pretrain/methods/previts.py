@@ -31,6 +31,8 @@ from stages.learning.relative_speed import RelativeSpeed, encode_keys
 from stages.learning.sample import Sample
 from stages.learning.views import ResizedCrop
 from storage_schemas.boxes import Boxes
+from storage_schemas.errors import ParameterError
+from storage_schemas.frames import Frames
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -144,6 +146,12 @@ class PreViTS(Method, version=2):
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``query`` and ``key`` (T, S, S, 3), uint8; their masks (S, S); ``has_mask``."""
         assert sample.tubes is not None
+        if sample.tubes.num_frames != len(sample.frames):
+            raise ParameterError(
+                f"tubes were made for {sample.tubes.num_frames} frames, the shard has "
+                f"{len(sample.frames)}: bind both to the same decode",
+                video_id=sample.frames.video_id,
+            )
         rows = self._rows_by_frame(sample.tubes)
         drawn: dict[str, NDArray[np.generic]] = {}
         has_mask = bool(rows)
@@ -176,7 +184,7 @@ class PreViTS(Method, version=2):
             if len(good):
                 indices = (rng.choice(good) + np.arange(self.window)) % len(frames)
         row = rows.get(int(indices[self.window // 2]))
-        mask_HW = tubes.mask(row) if row is not None else None
+        mask_HW = _mask_of_frame(tubes, row, frames) if row is not None else None
         if mask_HW is not None and self.constrain_crop:
             crop = sample_covering(
                 rng,
@@ -270,3 +278,16 @@ class PreViTS(Method, version=2):
             shown = [*clip[chosen], clip[middle] * mask[..., None]]
             lines.append(caption(strip(shown), f"{name}, and its object in the middle frame"))
         return stack(lines)
+
+
+def _mask_of_frame(tubes: Boxes, row: int, frames: Frames) -> NDArray[np.bool_] | None:
+    """Mask of a row in pixels of the stored frames, which a shard may have shrunk."""
+    import cv2  # not above: a plan reads methods and must stay light
+
+    mask_HW = tubes.mask(row)
+    if mask_HW.shape == (frames.height, frames.width):
+        return mask_HW
+    size = (frames.width, frames.height)
+    soft_HW = cv2.resize(mask_HW.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    mask_HW = soft_HW >= 0.5
+    return mask_HW if mask_HW.any() else None

@@ -18,6 +18,7 @@ from stages.learning.sample import Sample
 from stages.pretrain.methods.previts import PreViTS
 from stages.pretrain.methods.rspnet import RSPNet
 from storage_schemas.boxes import Boxes, encode_mask
+from storage_schemas.errors import ParameterError
 from storage_schemas.shards import Shard
 
 LENGTH, SIZE = 120, (48, 64)
@@ -152,6 +153,43 @@ def test_mask_and_clip_are_cut_and_mirrored_together(make_frames: Any) -> None:
         bright = middle[..., 0] > 180  # the square is red
         overlap = (bright & mask).sum() / max(1, (bright | mask).sum())
         assert overlap > 0.7, seed  # JPEG softens the edges of red
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_masks_of_larger_frames_lie_on_the_pixels_of_a_shrunk_shard(
+    make_frames: Any, scale: int
+) -> None:
+    """Tubes come from the decoded frames, shards may be stored smaller."""
+    stills = np.zeros((12, 48, 64, 3), np.uint8)
+    stills[:, 12:36, 30:54, 0] = 255
+    frames = make_frames("a.mp4", stills, kind=Shard)
+    mask = np.zeros((48 * scale, 64 * scale), np.bool_)
+    mask[12 * scale : 36 * scale, 30 * scale : 54 * scale] = True
+    tubes = Boxes(
+        video_id="a.mp4",
+        num_frames=12,
+        height=48 * scale,
+        width=64 * scale,
+        frame=np.arange(12, dtype=np.int32),
+        xyxy=np.tile(np.float32([30, 12, 54, 36]) * scale, (12, 1)),
+        score=np.ones(12, np.float32),
+        track=np.zeros(12, np.int32),
+        mask_runs=[encode_mask(mask)] * 12,
+    )
+    method = PreViTS(num_frames=4, size=64, min_valid_frames=4)
+    for seed in range(20):
+        views = method.views(Sample(frames=frames, tubes=tubes), np.random.default_rng(seed))
+        shown = views["query_mask"].astype(bool)
+        bright = views["query"][4, ..., 0] > 128
+        assert views["has_mask"] == 1
+        assert (bright & shown).sum() > 0.85 * (bright | shown).sum(), seed
+
+
+def test_tubes_of_other_frames_are_refused(make_frames: Any) -> None:
+    sample = sample_of(make_frames, range(100), box=(10, 10, 30, 30))
+    fewer = Sample(frames=make_frames("a.mp4", kind=Shard, num_frames=50), tubes=sample.tubes)
+    with pytest.raises(ParameterError, match="120 frames, the shard has 50"):
+        PreViTS().views(fewer, np.random.default_rng(0))
 
 
 def objective_of(method: PreViTS) -> Objective:
