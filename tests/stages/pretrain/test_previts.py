@@ -39,6 +39,8 @@ def test_constants_are_the_published_ones() -> None:
         "constrain_time": True,
         "constrain_crop": True,
         "min_valid_frames": 60,
+        "min_valid_share": 0.0,
+        "max_gap": None,
         "min_tube_score": 0.5,
         "min_cover": 0.3,
         "cover": "mask",
@@ -105,6 +107,28 @@ def test_too_few_sure_frames_sample_as_without_a_tube(make_frames: Any) -> None:
         assert not views["query_mask"].any()
         middles.add(middle_frame(views["query"]))
     assert middles - set(range(20, 79))
+
+
+@pytest.mark.parametrize("gap", [0, 5, 90])
+def test_views_may_be_asked_to_lie_near_each_other(make_frames: Any, gap: int) -> None:
+    sample = sample_of(make_frames, range(20, 110), box=(10, 10, 30, 30))
+    gaps = set()
+    for seed in range(60):
+        views = PreViTS(num_frames=4, size=32, max_gap=gap).views(
+            sample, np.random.default_rng(seed)
+        )
+        middles = [middle_frame(views[name]) for name in VIEWS]
+        assert set(middles) <= set(range(20, 110))
+        gaps.add(abs(middles[0] - middles[1]))
+    assert max(gaps) <= gap
+    assert len(gaps) > min(gap, 30) / 2
+
+
+@pytest.mark.parametrize(("share", "used"), [(0.5, 1), (0.6, 0)])
+def test_sure_frames_may_be_asked_to_be_a_share(make_frames: Any, share: float, used: int) -> None:
+    sample = sample_of(make_frames, range(30, 100), box=(10, 10, 30, 30))  # 70 of 120
+    method = PreViTS(num_frames=4, size=32, min_valid_share=share)
+    assert method.views(sample, np.random.default_rng(0))["has_mask"] == used
 
 
 def test_of_several_tubes_the_one_sure_longest_counts(make_frames: Any) -> None:
@@ -310,6 +334,18 @@ def test_the_image_model_trains_on_single_frames(make_frames: Any) -> None:
     assert "attention" in step.metrics
 
 
-@pytest.mark.parametrize(("preset", "cover"), [("recommended", 0.3), ("released", 0.2)])
-def test_presets(preset: Any, cover: float) -> None:
-    assert PreViTS(preset=preset).min_cover == cover
+@pytest.mark.parametrize(
+    ("preset", "cover", "relu_first", "pooling", "momentum"),
+    [("recommended", 0.3, True, "area", 0.999), ("released", 0.2, False, "points", 0.998001)],
+)
+def test_presets(
+    preset: Any, cover: float, relu_first: bool, pooling: str, momentum: float
+) -> None:
+    method = PreViTS(preset=preset)
+    assert (method.min_cover, method.relu_first, method.mask_pooling) == (
+        cover, relu_first, pooling,
+    )  # fmt: skip
+    # Two moves of 0.999 a step: previts.md section 9.
+    assert method.relative.momentum == pytest.approx(momentum, abs=1e-12)
+    assert method.contrast.momentum == pytest.approx(momentum, abs=1e-12)
+    assert (method.relative.margin, method.contrast.queue_size) == (2.0, 65536)
