@@ -32,6 +32,31 @@ def test_split_gives_each_query_a_key_of_its_speed_and_one_of_the_other(batch: i
         assert torch.equal(speeds.other[i, 0, :, 0, 0], other + 100)
 
 
+def test_a_step_may_draw_its_speed() -> None:
+    """One for all clips of a step; as many frames are read as the largest needs."""
+    clip = torch.arange(64.0).view(1, 1, 64, 1, 1).expand(6, 3, 64, 2, 2)
+    seen = set()
+    for seed in range(30):
+        settings = RelativeSpeed(speed=4, lesser_speeds=(2, 1))
+        speeds = settings.split(clip, clip, 16, rng(seed))
+        assert speeds.query.shape == (6, 3, 16, 2, 2)
+        steps = {int(x) for part in speeds for x in part.diff(dim=2).unique()}
+        assert steps in ({1, 4}, {1, 2}, {1})
+        seen.add(max(steps))
+    assert seen == {1, 2, 4}
+    with pytest.raises(ValueError, match=r"must lie in 1..1"):
+        RelativeSpeed(lesser_speeds=(4,))
+
+
+def test_projectors_may_have_a_hidden_layer() -> None:
+    encoder = build(EncoderSpec(width=4))
+    for kind, shapes in (("linear", [(6, 32)]), ("mlp", [(32, 32), (6, 32)])):
+        heads = RelativeSpeed(queue_size=8, dim=6, projector=kind).heads(encoder)
+        for name in ("video", "speed", "twin_video", "twin_speed"):
+            layers = [m for m in heads[name].modules() if isinstance(m, torch.nn.Linear)]
+            assert [tuple(layer.weight.shape) for layer in layers] == shapes
+
+
 @pytest.mark.parametrize(
     ("near", "far", "paper", "reference"),
     [(0.8, 0.6, 0.0, 0.0), (0.8, 0.75, 0.10, 1.285714), (0.7, 0.7, 0.15, 2.0),
