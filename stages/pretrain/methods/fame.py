@@ -141,7 +141,7 @@ class FAME(Method, version=2):
             )
 
         first, second = window(), window()
-        while length > (self.num_frames - 1) * self.frame_stride + 1 and first[0] == second[0]:
+        while length > self.num_frames * self.frame_stride and first[0] == second[0]:
             second = window()
         return {
             name: sample_view(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.learning.clips import gap_between, sample_clip, sample_pair
+from stages.learning.clips import gap_between, sample_clip, sample_pair, sample_window
 
 
 def test_indices_stay_in_the_video_and_never_go_back() -> None:
@@ -35,6 +35,22 @@ def test_jitter_is_below_the_stride() -> None:
     clips = np.stack([sample_clip(rng, length=49, num_frames=16, strides=(3,)) for _ in range(300)])
     offsets = clips - 3 * np.arange(16)
     assert set(np.unique(offsets - offsets.min(1, keepdims=True))) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "last_start"), [(35, 1, 19), (35, 2, 3), (33, 2, 1), (32, 2, 0), (9, 2, 0)]
+)
+def test_windows_start_wherever_all_their_frames_fit(
+    length: int, stride: int, last_start: int
+) -> None:
+    """fame.md section 2: 32 consecutive frames, of which every second is kept."""
+    rng = np.random.default_rng(0)
+    starts = []
+    for _ in range(300):
+        window = sample_window(rng, length=length, num_frames=16, stride=stride)
+        starts.append(int(window[0]))
+        assert (window == (window[0] + stride * np.arange(16)) % length).all()
+    assert set(starts) == set(range(last_start + 1))
 
 
 # Video length -> number of starts of a clip of 16 frames at stride 2 (constcl.md section 10).
