@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.learning.covering_crop import sample_covering
+from stages.learning.covering_crop import covered, sample_covering, sums_of
 from stages.learning.views import ResizedCrop
 
 HEIGHT, WIDTH = 256, 340
@@ -26,6 +26,26 @@ def draw(mask: np.ndarray, count: int, **changes: object) -> list[ResizedCrop]:
     rng = np.random.default_rng(0)
     settings = {"size": 64, "area": (0.4, 1.0), "min_cover": 0.3, **changes}
     return [sample_covering(rng, mask, **settings) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("crop", "share", "iou"),
+    [
+        ((0, 0, 70, 70), 1.0, 0.3265),
+        ((0, 50, 100, 100), 0.5, 0.1379),
+        ((50, 60, 100, 100), 0.0625, 0.0286),
+        ((0, 0, 100, 100), 1.0, 0.16),
+        ((20, 30, 60, 70), 1.0, 1.0),
+    ],
+)
+def test_cover_and_overlap_of_worked_crops(
+    crop: tuple[int, int, int, int], share: float, iou: float
+) -> None:
+    """previts.md section 10, number 9; crops are top, left, bottom, right."""
+    mask = np.zeros((100, 100), np.bool_)
+    mask[20:60, 30:70] = True
+    assert covered(sums_of(mask), crop, "mask") == pytest.approx(share, abs=5e-5)
+    assert covered(sums_of(mask), crop, "iou") == pytest.approx(iou, abs=5e-5)
 
 
 @pytest.mark.parametrize(
