@@ -349,3 +349,39 @@ def test_presets(
     assert method.relative.momentum == pytest.approx(momentum, abs=1e-12)
     assert method.contrast.momentum == pytest.approx(momentum, abs=1e-12)
     assert (method.relative.margin, method.contrast.queue_size) == (2.0, 65536)
+
+
+def blobs(rng: np.random.Generator, count: int = 8, side: int = 48) -> dict[str, torch.Tensor]:
+    """A red disc somewhere on noise, and where it is; query and key show it elsewhere."""
+    y, x = np.mgrid[:side, :side]
+    batch = {"has_mask": torch.ones(count, dtype=torch.uint8)}
+    for name in VIEWS:
+        stills = rng.integers(60, 140, (count, 1, side, side, 3), dtype=np.uint8)
+        centre = rng.integers(10, side - 10, (2, count, 1, 1))
+        masks = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < 81
+        stills[masks[:, None]] = (230, 60, 40)
+        batch[name] = torch.from_numpy(stills.repeat(8, axis=1))
+        batch[f"{name}_mask"] = torch.from_numpy(masks.astype(np.uint8))
+    return batch
+
+
+def test_attention_alone_teaches_the_encoder_to_look_at_the_object() -> None:
+    """previts.md section 10, number 18: mean cosine of map and mask on blobs never seen."""
+    torch.manual_seed(0)
+    relative = {"queue_size": 8, "dim": 16, "video_weight": 0.0, "speed_weight": 0.0}
+    method = PreViTS(num_frames=4, size=48, relative=relative, colour=False)
+    objective = Objective(method, build(EncoderSpec(width=8), last_spatial_stride=1))
+    optimiser = torch.optim.SGD(
+        [p for p in objective.parameters() if p.requires_grad], lr=0.02, momentum=0.9
+    )
+    rng, cosines = np.random.default_rng(0), []
+    for _ in range(25):
+        step = objective(blobs(rng), rng)
+        cosines.append(1 - step.metrics["attention"].item())
+        optimiser.zero_grad()
+        step.loss.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 5)
+        optimiser.step()
+        method.after_step(objective, step)
+    assert cosines[0] < 0.6
+    assert np.mean(cosines[-5:]) > 0.9
