@@ -375,7 +375,7 @@ def test_attention_alone_teaches_the_encoder_to_look_at_the_object() -> None:
         [p for p in objective.parameters() if p.requires_grad], lr=0.02, momentum=0.9
     )
     rng, cosines = np.random.default_rng(0), []
-    for _ in range(25):
+    for _ in range(15):
         step = objective(blobs(rng), rng)
         cosines.append(1 - step.metrics["attention"].item())
         optimiser.zero_grad()
@@ -384,4 +384,4 @@ def test_attention_alone_teaches_the_encoder_to_look_at_the_object() -> None:
         optimiser.step()
         method.after_step(objective, step)
     assert cosines[0] < 0.6
-    assert np.mean(cosines[-5:]) > 0.9
+    assert np.mean(cosines[-3:]) > 0.9
