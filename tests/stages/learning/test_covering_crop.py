@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.learning.covering_crop import covered, sample_covering, sums_of
+from stages.learning.covering_crop import _truncated, covered, sample_covering, sums_of
 from stages.learning.views import ResizedCrop
 
 HEIGHT, WIDTH = 256, 340
@@ -72,6 +72,18 @@ def test_a_tiny_mask_in_a_corner_needs_the_fallback_which_shows_it_whole() -> No
     # The fallback's box may be large by chance, so that this is less than its true share.
     assert 0.3 < small.mean() < 0.7
     assert (covers >= 0.3).all()
+
+
+def test_centres_are_gaussian_and_small_crops_lean_towards_the_mask() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.array([_truncated(rng, 0, 100, 0, 100) for _ in range(3000)])
+    assert (draws.min() >= 0, draws.max() <= 100) == (True, True)
+    assert draws.mean() == pytest.approx(45.986, abs=2)  # uniform: 50
+    # Of the frame's width, in x; of its height, in y.
+    crops = draw(mask_of(0, 0, 16, 16), 5000, area=(0.02, 0.02), min_cover=0.0)
+    x = np.mean([crop.left + crop.width / 2 for crop in crops]) / WIDTH
+    y = np.mean([crop.top + crop.height / 2 for crop in crops]) / HEIGHT
+    assert (x, y) == pytest.approx((0.469, 0.471), abs=0.012)  # uniform: 0.5
 
 
 def test_crops_stay_inside_of_the_frame_with_an_aspect_in_bounds() -> None:
