@@ -80,9 +80,11 @@ def test_centres_are_gaussian_and_small_crops_lean_towards_the_mask() -> None:
     assert (draws.min() >= 0, draws.max() <= 100) == (True, True)
     assert draws.mean() == pytest.approx(45.986, abs=2)  # uniform: 50
     # Of the frame's width, in x; of its height, in y.
-    crops = draw(mask_of(0, 0, 16, 16), 5000, area=(0.02, 0.02), min_cover=0.0)
-    x = np.mean([crop.left + crop.width / 2 for crop in crops]) / WIDTH
-    y = np.mean([crop.top + crop.height / 2 for crop in crops]) / HEIGHT
+    small = np.zeros((64, 85), np.bool_)
+    small[:4, :4] = True
+    crops = draw(small, 4000, area=(0.02, 0.02), min_cover=0.0)
+    x = np.mean([crop.left + crop.width / 2 for crop in crops]) / 85
+    y = np.mean([crop.top + crop.height / 2 for crop in crops]) / 64
     assert (x, y) == pytest.approx((0.469, 0.471), abs=0.012)  # uniform: 0.5
 
 
