@@ -61,6 +61,7 @@ def test_mean_cover_and_share_of_fallbacks(mask: np.ndarray, mean: float, small:
     sampled = np.array([crop.height * crop.width >= 0.39 * HEIGHT * WIDTH for crop in crops])
     assert covers[sampled].mean() == pytest.approx(mean, abs=0.03)
     assert (~sampled).mean() <= small
+    assert np.mean([crop.flip for crop in crops]) == pytest.approx(0.5, abs=0.04)
     assert covers[sampled].min() >= 0.3 - 1e-9
 
 
