@@ -77,6 +77,8 @@ def test_presets_say_what_they_stand_for() -> None:
     assert intended.foreground.hue == "intended"
     assert [p.contrast.reread_queue for p in (paper, reference, intended)] == [False, True, False]
     assert [p.frozen_blur for p in (paper, reference, intended)] == [False, True, False]
+    pivots = [p.colour_law.contrast_around for p in (paper, reference, intended)]
+    assert pivots == ["luma", "frame_luma", "luma"]
     assert {p.contrast.queue_size for p in (paper, reference, intended)} == {65536}
     mixed = FAME(preset="reference", contrast={"queue_size": 64})
     assert (mixed.contrast.queue_size, mixed.contrast.reread_queue) == (64, True)
