@@ -51,6 +51,20 @@ def test_shift_agrees_with_opencv() -> None:
     assert np.abs(ours - expected).mean() < 2.5  # OpenCV rounds hue to 2 degrees
 
 
+@pytest.mark.parametrize(
+    ("colour", "shift", "expected"),
+    [
+        ((200, 100, 100), -10, (200, 100, 100)),  # hue 0 stays 0
+        ((200, 100, 120), 12, (200, 100, 103.333)),  # 174 becomes 179, not 6
+        ((200, 100, 120), 3, (200, 100, 110)),
+    ],
+)
+def test_hues_are_clamped_where_the_circle_closes(colour: Any, shift: float, expected: Any) -> None:
+    clip = torch.tensor(colour).float().view(1, 1, 1, 1, 3)
+    found = hue_saturation(clip, torch.tensor([float(shift)]), torch.ones(1))
+    np.testing.assert_allclose(found.flatten(), expected, atol=1e-2)
+
+
 def test_smooth_curve_stays_in_its_bounds() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
