@@ -42,12 +42,15 @@ def similarity_map(
         released code does, which keeps such places as low positive values.
     """
     linear = projector.linear
-    vectors_BD = linear(features_BCTHW.mean((2, 3, 4)))
-    length_B1 = vectors_BD.norm(dim=1, keepdim=True).clamp(min=_TINY)
-    unit_BD = vectors_BD / length_B1
-    across_BD = (key_BD - unit_BD * (unit_BD * key_BD).sum(1, keepdim=True)) / length_B1
-    alpha_BC = across_BD @ linear.weight  # times 1 / (P * temperature), which stretching undoes
-    raw_BTHW = torch.einsum("bc,bcthw->bthw", alpha_BC, features_BCTHW)
+    with torch.autocast(features_BCTHW.device.type, enabled=False):
+        # In single precision: near its end a training subtracts nearly equal vectors here.
+        features_BCTHW, key_BD = features_BCTHW.to(linear.weight), key_BD.to(linear.weight)
+        vectors_BD = linear(features_BCTHW.mean((2, 3, 4)))
+        length_B1 = vectors_BD.norm(dim=1, keepdim=True).clamp(min=_TINY)
+        unit_BD = vectors_BD / length_B1
+        across_BD = (key_BD - unit_BD * (unit_BD * key_BD).sum(1, keepdim=True)) / length_B1
+        alpha_BC = across_BD @ linear.weight  # times 1 / (P * temperature), which stretching undoes
+        raw_BTHW = torch.einsum("bc,bcthw->bthw", alpha_BC, features_BCTHW)
     return _stretched(raw_BTHW.relu()) if relu_first else _stretched(raw_BTHW).relu()
 
 

@@ -53,12 +53,13 @@ def sample_window(
 ) -> NDArray[np.int64]:
     """Frame indices (T,) of a window at a uniform place; a video too short is looped.
 
+    Of ``T * stride`` consecutive frames every stride-th is taken, the first among them.
+
     References
     ----------
     rspnet.md and fame.md, section 2.
     """
-    span = (num_frames - 1) * stride + 1
-    start = int(rng.integers(0, max(0, length - span) + 1))
+    start = int(rng.integers(0, max(0, length - num_frames * stride) + 1))
     return (start + stride * np.arange(num_frames)) % length
 
 

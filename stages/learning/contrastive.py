@@ -22,9 +22,14 @@ from storage_schemas.errors import ParameterError
 def contrast(
     query_BD: Tensor, positive_BD: Tensor, negatives_KD: Tensor, *, temperature: float
 ) -> Tensor:
-    """Logits (B, 1 + K) of unit vectors; the positive stands in column 0."""
-    positive_B1 = (query_BD * positive_BD).sum(1, keepdim=True)
-    return torch.cat([positive_B1, query_BD @ negatives_KD.T], dim=1) / temperature
+    """Logits (B, 1 + K) of unit vectors; the positive stands in column 0.
+
+    In single precision also under autocast: the temperature would enlarge what is lost.
+    """
+    with torch.autocast(query_BD.device.type, enabled=False):
+        query_BD, positive_BD = query_BD.to(negatives_KD), positive_BD.to(negatives_KD)
+        positive_B1 = (query_BD * positive_BD).sum(1, keepdim=True)
+        return torch.cat([positive_B1, query_BD @ negatives_KD.T], dim=1) / temperature
 
 
 def info_nce(logits_BN: Tensor) -> Tensor:

@@ -54,9 +54,9 @@ def sample_covering(
     side pushed outwards at random and its aspect brought within 3:4 and 4:3.
     """
     height, width = mask_HW.shape
-    total = np.pad(mask_HW.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # sums of any rectangle
+    sums = sums_of(mask_HW)
     rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
-    mask_area = int(total[-1, -1])
+    mask_area = int(sums[-1, -1])
     centre_y, centre_x = (float(axis.mean()) for axis in np.nonzero(mask_HW))
     bound = min(min_cover, area[0] * height * width / mask_area)
     flip = bool(rng.random() < flip_probability)
@@ -69,13 +69,25 @@ def sample_covering(
         left = _truncated(rng, centre_x, width, w / 2, width - w / 2) - w / 2
         top = _truncated(rng, centre_y, height, h / 2, height - h / 2) - h / 2
         y, x = min(round(top), height - h), min(round(left), width - w)
-        inside = total[y + h, x + w] - total[y, x + w] - total[y + h, x] + total[y, x]
-        whole = mask_area if cover == "mask" else mask_area + h * w - inside
-        if inside / whole >= bound:
+        if covered(sums, (y, x, y + h, x + w), cover) >= bound:
             return ResizedCrop(y, x, h, w, size=size, flip=flip)
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     y1, x1, y2, x2 = _grown(rng, box, height, width)
     return ResizedCrop(y1, x1, y2 - y1, x2 - x1, size=size, flip=flip)
+
+
+def sums_of(mask_HW: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pixels of the mask above and left of each corner, (H + 1, W + 1): see `covered`."""
+    return np.pad(mask_HW.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+
+
+def covered(sums: NDArray[np.int64], crop: tuple[int, int, int, int], cover: Cover) -> float:
+    """Share of a mask inside of a crop (top, left, bottom, right), or the IoU of both."""
+    top, left, bottom, right = crop
+    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    mask_area = sums[-1, -1]
+    area = (bottom - top) * (right - left)
+    return float(inside / (mask_area if cover == "mask" else mask_area + area - inside))
 
 
 def _truncated(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import model_validator
 
 from pipeline.parameters import Parameters, constant
 from stages.learning.method import Step
@@ -39,10 +40,14 @@ class RelativeSpeed(Parameters):
     ----------
     speed : int
         Of the faster clips, in frames of the slower ones.
+    lesser_speeds : tuple of int
+        Others that a step may draw in its place; the code names (2, 1) beside 4.
     slow_share : float
         Share of a batch whose query plays at the slower speed.
     dim, temperature, momentum, queue_size
-        As in `MomentumContrast`; the projectors are linear.
+        As in `MomentumContrast`.
+    projector : {"linear", "mlp"}
+        "mlp" has a hidden layer as wide as the encoder's map.
     margin : float
         By which a key of the same speed must be nearer than one of the other speed.
     speed_temperature : float
@@ -54,8 +59,10 @@ class RelativeSpeed(Parameters):
     """
 
     speed: int = constant(2, "RSPNet code: moco.diff_speed", ge=2)
+    lesser_speeds: tuple[int, ...] = constant((), "RSPNet code: moco.diff_speed")
     slow_share: float = constant(0.5, "RSPNet code: alpha", ge=0, le=1)
     dim: int = constant(128, "RSPNet code and supplement", ge=1)
+    projector: Literal["linear", "mlp"] = constant("linear", "RSPNet code: fc_type")
     temperature: float = constant(0.07, "RSPNet code; PreViTS supplement", gt=0)
     momentum: float = constant(0.999, "RSPNet code", ge=0, lt=1)
     queue_size: int = constant(16384, "RSPNet code", ge=1)
@@ -67,12 +74,22 @@ class RelativeSpeed(Parameters):
         "other", "RSPNet code: builder_diffspeed_diffloss.py"
     )
 
+    @model_validator(mode="after")
+    def _check_speeds(self) -> RelativeSpeed:
+        if not all(1 <= speed < self.speed for speed in self.lesser_speeds):
+            raise ValueError(
+                f"lesser_speeds {self.lesser_speeds} must lie in 1..{self.speed - 1}: `speed`, "
+                f"which is {self.speed}, says how many frames are read"
+            )
+        return self
+
     def heads(self, encoder: nn.Module) -> dict[str, nn.Module]:
         """A projector a task, their twins, and the queue."""
         from stages.learning.contrastive import Projector, Queue, momentum_copy
 
         channels = int(encoder.out_channels)  # type: ignore[arg-type]
-        video, speed = Projector(channels, self.dim), Projector(channels, self.dim)
+        hidden = channels if self.projector == "mlp" else None
+        video, speed = (Projector(channels, self.dim, hidden=hidden) for _ in range(2))
         return {
             "video": video,
             "speed": speed,
@@ -102,6 +119,9 @@ class RelativeSpeed(Parameters):
         total = len(query) * world_size()
         slow = np.zeros(total, np.bool_)
         slow[generator.permutation(total)[: int(self.slow_share * total)]] = True
+        fast = self.speed
+        if self.lesser_speeds:
+            fast = int(generator.choice((self.speed, *self.lesser_speeds)))
         mine = torch.from_numpy(slow[local_rows(len(query))]).to(query.device)
         is_slow = mine.view(-1, 1, 1, 1, 1)
 
@@ -109,9 +129,9 @@ class RelativeSpeed(Parameters):
             return clips[:, :, : num_frames * speed : speed]
 
         return Speeds(
-            query=torch.where(is_slow, at(query, 1), at(query, self.speed)),
-            same=torch.where(is_slow, at(key, 1), at(key, self.speed)),
-            other=torch.where(is_slow, at(key, self.speed), at(key, 1)),
+            query=torch.where(is_slow, at(query, 1), at(query, fast)),
+            same=torch.where(is_slow, at(key, 1), at(key, fast)),
+            other=torch.where(is_slow, at(key, fast), at(key, 1)),
         )
 
     def step(

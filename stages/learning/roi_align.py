@@ -45,9 +45,9 @@ def roi_align(
     """
     _, _, height, width = features_BCHW.shape
     batch = rois_N5[:, 0].long()
-    x1, y1, x2, y2 = (rois_N5[:, 1:].to(features_BCHW.dtype) * spatial_scale - 0.5).unbind(1)
-    rows_NPH = _bin_weights(y1, y2, height, output_size, sampling_ratio)
-    columns_NPW = _bin_weights(x1, x2, width, output_size, sampling_ratio)
+    x1, y1, x2, y2 = _in_cells(rois_N5[:, 1:], features_BCHW, spatial_scale).unbind(1)
+    rows_NPH = _bin_weights(y1, y2, height, output_size, sampling_ratio).to(features_BCHW)
+    columns_NPW = _bin_weights(x1, x2, width, output_size, sampling_ratio).to(features_BCHW)
     return torch.einsum("nph,nchw,nqw->ncpq", rows_NPH, features_BCHW[batch], columns_NPW)
 
 
@@ -67,11 +67,17 @@ def roi_mean(
     an image one matrix product: neither bins nor copies of the map are made.
     """
     height, width = features_BCHW.shape[-2:]
-    x1, y1, x2, y2 = (boxes_BN4.to(features_BCHW.dtype) * spatial_scale - 0.5).flatten(0, 1).T
+    x1, y1, x2, y2 = _in_cells(boxes_BN4, features_BCHW, spatial_scale).flatten(0, 1).T
     rows_KH = _bin_weights(y1, y2, height, output_size, sampling_ratio).mean(1)
     columns_KW = _bin_weights(x1, x2, width, output_size, sampling_ratio).mean(1)
-    weights_KM = (rows_KH[:, :, None] * columns_KW[:, None]).flatten(1)
+    weights_KM = (rows_KH[:, :, None] * columns_KW[:, None]).flatten(1).to(features_BCHW)
     return weights_KM.unflatten(0, boxes_BN4.shape[:2]) @ features_BCHW.flatten(2).mT
+
+
+def _in_cells(boxes_X4: Tensor, features_BCHW: Tensor, spatial_scale: float) -> Tensor:
+    """Corners as indices of cells, in single precision at least: half of it moves samples."""
+    exact = torch.promote_types(features_BCHW.dtype, torch.float32)
+    return boxes_X4.to(exact) * spatial_scale - 0.5
 
 
 def _bin_weights(start: Tensor, end: Tensor, size: int, bins: int, ratio: int) -> Tensor:

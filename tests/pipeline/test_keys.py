@@ -33,6 +33,8 @@ OTHER: dict[str, Any] = {
     "min_aspect": 0.25,
     "max_aspect": 3.0,
     "hidden": 24,
+    "max_gap": 90,
+    "lesser_speeds": [1],
     "blur_taps": 5,
     "rate_per": 16,
     "context": 7,

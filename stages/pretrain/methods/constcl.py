@@ -69,7 +69,7 @@ class RegionContrast(Parameters):
         return value
 
 
-class ConstCL(ClipPair, version=1):
+class ConstCL(ClipPair, version=2):
     """Hyper-parameters, besides those of `ClipPair`.
 
     Parameters

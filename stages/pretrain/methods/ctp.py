@@ -35,7 +35,7 @@ _RUNTIME, _HEAD = "CtP code: pretraining_runtime_ucf.py", "CtP code: ctp_head.py
 _SHORT_SIDES = (1.0, 128 / 112, 144 / 112)  # of the crop's side
 
 
-class CtP(Method, version=2):
+class CtP(Method, version=3):
     """Hyper-parameters; the defaults are the reference's (ctp.md sections 2-4).
 
     ``paste_on`` says who pastes: the loader's workers, clip by clip, or the training device,
@@ -183,7 +183,9 @@ class CtP(Method, version=2):
             output_size=self.roi_bins,
             spatial_scale=features_BCHW.shape[-1] / clips_BCTHW.shape[-1],
         )
-        motion: Tensor = objective.heads["boxes"](regions)
+        # In single precision also under autocast: bfloat16 has steps of 0.2 pixels here.
+        with torch.autocast(regions.device.type, enabled=False):
+            motion: Tensor = objective.heads["boxes"](regions.float())
         return motion.unflatten(1, (self.num_frames, 4))
 
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:

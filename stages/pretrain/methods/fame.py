@@ -39,7 +39,7 @@ _WINDS = "FAME code: moco/loader.py"
 _BACKGROUND = 5  # blue in the palette
 
 
-class FAME(Method, version=1):
+class FAME(Method, version=2):
     """Hyper-parameters (fame.md sections 2 to 4).
 
     Parameters
@@ -141,7 +141,7 @@ class FAME(Method, version=1):
             )
 
         first, second = window(), window()
-        while length > (self.num_frames - 1) * self.frame_stride + 1 and first[0] == second[0]:
+        while length > self.num_frames * self.frame_stride and first[0] == second[0]:
             second = window()
         return {
             name: sample_view(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class MoCo(Method, version=1):
+class MoCo(Method, version=2):
     """Hyper-parameters; the defaults are those of FAME's baseline (fame.md section 4).
 
     Parameters

@@ -31,6 +31,8 @@ from stages.learning.relative_speed import RelativeSpeed, encode_keys
 from stages.learning.sample import Sample
 from stages.learning.views import ResizedCrop
 from storage_schemas.boxes import Boxes
+from storage_schemas.errors import ParameterError
+from storage_schemas.frames import Frames
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,14 +40,14 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class PreViTS(Method, version=1):
+class PreViTS(Method, version=2):
     """Hyper-parameters (previts.md sections 4 to 6).
 
     Parameters
     ----------
     preset : {"recommended", "released"}
         "released" is the code as published: crops must show a fifth of the object, maps
-        are stretched before the ReLU, and masks are point-sampled.
+        are stretched before the ReLU, masks are point-sampled, and twins move twice a step.
     model : {"video", "image"}
         RSPNet on clips, or MoCo on single frames with a 2-D encoder.
     num_frames, size : int
@@ -55,6 +57,11 @@ class PreViTS(Method, version=1):
         Whether views are drawn when, and where, the object is seen.
     min_valid_frames : int
         Videos whose tube is sure in fewer frames are sampled as without PreViTS.
+    min_valid_share : float
+        The same as a share of the video's frames; the code's other choice is 0.5.
+    max_gap : int or None
+        Most frames between the middles of both views; the code's other choices are 90, 50
+        and 0, which shows the same frames twice (CAST).
     min_tube_score : float
         Least score of a tube in a frame that counts as sure.
     min_cover : float
@@ -83,11 +90,15 @@ class PreViTS(Method, version=1):
             "min_cover": cited(0.3, "PreViTS supplement: mu"),
             "relu_first": cited(True, "tubelet; as Grad-CAM is defined"),
             "mask_pooling": cited("area", "tubelet; keeps small objects"),
+            "relative": {"momentum": cited(0.999, "PreViTS code, after RSPNet")},
+            "contrast": {"momentum": cited(0.999, "PreViTS code: moco_2D")},
         },
         "released": {
             "min_cover": cited(0.2, "PreViTS code: default"),
             "relu_first": cited(False, "PreViTS code: grad_cam_s3d.py"),
             "mask_pooling": cited("points", "PreViTS code: align_corners"),
+            "relative": {"momentum": cited(0.999**2, "PreViTS code: 0.999, twice a step")},
+            "contrast": {"momentum": cited(0.999**2, "PreViTS code: 0.999, twice a step")},
         },
     }
 
@@ -99,6 +110,8 @@ class PreViTS(Method, version=1):
     constrain_time: bool = constant(True, "PreViTS code: withSeg")
     constrain_crop: bool = constant(True, "PreViTS code: not nocc")
     min_valid_frames: int = constant(60, "PreViTS code: withSeg_thre", ge=1)
+    min_valid_share: float = constant(0.0, "PreViTS code: off", ge=0, le=1)
+    max_gap: int | None = constant(None, "PreViTS code: off", ge=0)
     min_tube_score: float = constant(0.5, OWN, ge=0, le=1)
     min_cover: float = constant(0.3, "PreViTS supplement: mu", ge=0, le=1)
     cover: Cover = constant(
@@ -144,11 +157,19 @@ class PreViTS(Method, version=1):
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``query`` and ``key`` (T, S, S, 3), uint8; their masks (S, S); ``has_mask``."""
         assert sample.tubes is not None
+        if sample.tubes.num_frames != len(sample.frames):
+            raise ParameterError(
+                f"tubes were made for {sample.tubes.num_frames} frames, the shard has "
+                f"{len(sample.frames)}: bind both to the same decode",
+                video_id=sample.frames.video_id,
+            )
         rows = self._rows_by_frame(sample.tubes)
         drawn: dict[str, NDArray[np.generic]] = {}
-        has_mask = bool(rows)
+        has_mask, near = bool(rows), None
         for name in ("query", "key"):
-            clip, mask = self._view(sample, rng, rows)
+            indices = self._indices(rng, len(sample.frames), rows, near=near)
+            near = int(indices[self.window // 2])
+            clip, mask = self._view(sample, rng, rows, indices)
             drawn |= {name: clip, f"{name}_mask": mask}
             has_mask &= bool(mask.any())
         return {**drawn, "has_mask": np.uint8(has_mask)}  # type: ignore[dict-item]
@@ -162,21 +183,34 @@ class PreViTS(Method, version=1):
                 own = np.flatnonzero(tubes.track == track)
                 row_of = dict(zip(tubes.frame[own].tolist(), own.tolist(), strict=True))
                 best = {frame: row_of[frame] for frame in frames.tolist()}
-        return best if len(best) >= self.min_valid_frames else {}
+        fewest = max(self.min_valid_frames, self.min_valid_share * tubes.num_frames)
+        return best if len(best) >= fewest else {}
+
+    def _indices(
+        self, rng: np.random.Generator, length: int, rows: Mapping[int, int], *, near: int | None
+    ) -> NDArray[np.int64]:
+        """Frames of a view; its middle is sure, and at most `max_gap` away from `near`."""
+        if rows and self.constrain_time:
+            starts = np.arange(max(0, length - self.window) + 1)
+            middles = (starts + self.window // 2) % length
+            good = np.isin(middles, list(rows))
+            if near is not None and self.max_gap is not None:
+                good &= np.abs(middles - near) <= self.max_gap
+            if good.any():
+                return np.asarray((rng.choice(starts[good]) + np.arange(self.window)) % length)
+        return sample_window(rng, length=length, num_frames=self.window)
 
     def _view(
-        self, sample: Sample, rng: np.random.Generator, rows: Mapping[int, int]
+        self,
+        sample: Sample,
+        rng: np.random.Generator,
+        rows: Mapping[int, int],
+        indices: NDArray[np.int64],
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         frames, tubes = sample.frames, sample.tubes
         assert tubes is not None
-        indices = sample_window(rng, length=len(frames), num_frames=self.window)
-        if rows and self.constrain_time:
-            starts = np.arange(max(0, len(frames) - self.window) + 1)
-            good = starts[np.isin((starts + self.window // 2) % len(frames), list(rows))]
-            if len(good):
-                indices = (rng.choice(good) + np.arange(self.window)) % len(frames)
         row = rows.get(int(indices[self.window // 2]))
-        mask_HW = tubes.mask(row) if row is not None else None
+        mask_HW = _mask_of_frame(tubes, row, frames) if row is not None else None
         if mask_HW is not None and self.constrain_crop:
             crop = sample_covering(
                 rng,
@@ -272,3 +306,16 @@ class PreViTS(Method, version=1):
             shown = [*clip[chosen], clip[middle] * mask[..., None]]
             lines.append(caption(strip(shown), f"{name}, and its object in the middle frame"))
         return stack(lines)
+
+
+def _mask_of_frame(tubes: Boxes, row: int, frames: Frames) -> NDArray[np.bool_] | None:
+    """Mask of a row in pixels of the stored frames, which a shard may have shrunk."""
+    import cv2  # not above: a plan reads methods and must stay light
+
+    mask_HW = tubes.mask(row)
+    if mask_HW.shape == (frames.height, frames.width):
+        return mask_HW
+    size = (frames.width, frames.height)
+    soft_HW = cv2.resize(mask_HW.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    mask_HW = soft_HW >= 0.5
+    return mask_HW if mask_HW.any() else None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class RSPNet(Method, version=1):
+class RSPNet(Method, version=2):
     """Hyper-parameters (rspnet.md sections 2 and 3).
 
     Parameters
@@ -47,7 +47,7 @@ class RSPNet(Method, version=1):
     relative : RelativeSpeed
     colour : bool
     colour_law : ColourLaw
-        The reference's ``aug_plus`` is ``jitter_probability=0.8, hue=0.1,
+        The reference's ``aug_plus`` is ``jitter_probability=0.8, hue=0.1, grey_first=False,
         blur_probability=0.5, blur_sigma=(1.5, 1.5), blur_taps=3``.
     """
 

@@ -70,6 +70,17 @@ def test_the_hand_example(relu_first: bool, expected: list[list[float]], loss: f
     assert attention_loss(seen, off, one).item() == pytest.approx(1, abs=1e-5)
 
 
+def test_maps_are_of_single_precision_under_autocast() -> None:
+    """Also where query and key nearly agree, so that little is left of their difference."""
+    torch.manual_seed(0)
+    features, projector = torch.randn(4, 16, 2, 3, 3), Projector(16, 8)
+    key = functional.normalize(projector(features) + 0.01 * torch.randn(4, 8), dim=1).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = similarity_map(features, projector, key)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, similarity_map(features, projector, key))
+
+
 def test_scales_do_not_matter_and_a_constant_map_is_finite() -> None:
     torch.manual_seed(0)
     features, projector, key = torch.randn(3, 2, 1, 3, 3), Projector(2, 4), torch.randn(3, 4)

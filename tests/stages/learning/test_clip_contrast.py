@@ -53,6 +53,9 @@ def test_projector_of_the_published_size() -> None:
         projector = ClipContrast().projector(2048)
         assert projector(torch.empty(2, 2048)).shape == (2, 128)
     assert sum(p.numel() for p in projector.parameters()) == 12_857_472
+    norms = [layer for layer in projector if isinstance(layer, torch.nn.BatchNorm1d)]
+    # 0.997 as Keras counts momentum
+    assert [(norm.momentum, norm.eps) for norm in norms] == [(0.003, 1e-5)] * 3
 
 
 def test_maps_are_averaged_and_projected() -> None:

@@ -32,6 +32,18 @@ def test_worked_numbers_of_rspnet() -> None:
     assert accuracy(near) == 1
 
 
+def test_logits_are_of_single_precision_under_autocast() -> None:
+    """A bfloat16 product would move a logit by a thirtieth at the published temperature."""
+    torch.manual_seed(0)
+    query, positive, negatives = (
+        nn.functional.normalize(torch.randn(count, 128), dim=1) for count in (8, 8, 512)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = contrast(query, positive, negatives, temperature=0.07)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, contrast(query, positive, negatives, temperature=0.07))
+
+
 def test_equal_logits_give_the_logarithm_of_their_number() -> None:
     for size in (65536, 65280):
         assert info_nce(torch.zeros(2, 1 + size)).item() == pytest.approx(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.learning.covering_crop import sample_covering
+from stages.learning.covering_crop import _truncated, covered, sample_covering, sums_of
 from stages.learning.views import ResizedCrop
 
 HEIGHT, WIDTH = 256, 340
@@ -29,6 +29,26 @@ def draw(mask: np.ndarray, count: int, **changes: object) -> list[ResizedCrop]:
 
 
 @pytest.mark.parametrize(
+    ("crop", "share", "iou"),
+    [
+        ((0, 0, 70, 70), 1.0, 0.3265),
+        ((0, 50, 100, 100), 0.5, 0.1379),
+        ((50, 60, 100, 100), 0.0625, 0.0286),
+        ((0, 0, 100, 100), 1.0, 0.16),
+        ((20, 30, 60, 70), 1.0, 1.0),
+    ],
+)
+def test_cover_and_overlap_of_worked_crops(
+    crop: tuple[int, int, int, int], share: float, iou: float
+) -> None:
+    """previts.md section 10, number 9; crops are top, left, bottom, right."""
+    mask = np.zeros((100, 100), np.bool_)
+    mask[20:60, 30:70] = True
+    assert covered(sums_of(mask), crop, "mask") == pytest.approx(share, abs=5e-5)
+    assert covered(sums_of(mask), crop, "iou") == pytest.approx(iou, abs=5e-5)
+
+
+@pytest.mark.parametrize(
     ("mask", "mean", "small"),
     [
         (mask_of(71, 94, 185, 246), 0.955, 0.001),  # a fifth of the frame, in its middle
@@ -41,6 +61,7 @@ def test_mean_cover_and_share_of_fallbacks(mask: np.ndarray, mean: float, small:
     sampled = np.array([crop.height * crop.width >= 0.39 * HEIGHT * WIDTH for crop in crops])
     assert covers[sampled].mean() == pytest.approx(mean, abs=0.03)
     assert (~sampled).mean() <= small
+    assert np.mean([crop.flip for crop in crops]) == pytest.approx(0.5, abs=0.04)
     assert covers[sampled].min() >= 0.3 - 1e-9
 
 
@@ -52,6 +73,20 @@ def test_a_tiny_mask_in_a_corner_needs_the_fallback_which_shows_it_whole() -> No
     # The fallback's box may be large by chance, so that this is less than its true share.
     assert 0.3 < small.mean() < 0.7
     assert (covers >= 0.3).all()
+
+
+def test_centres_are_gaussian_and_small_crops_lean_towards_the_mask() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.array([_truncated(rng, 0, 100, 0, 100) for _ in range(3000)])
+    assert (draws.min() >= 0, draws.max() <= 100) == (True, True)
+    assert draws.mean() == pytest.approx(45.986, abs=2)  # uniform: 50
+    # Of the frame's width, in x; of its height, in y.
+    small = np.zeros((64, 85), np.bool_)
+    small[:4, :4] = True
+    crops = draw(small, 4000, area=(0.02, 0.02), min_cover=0.0)
+    x = np.mean([crop.left + crop.width / 2 for crop in crops]) / 85
+    y = np.mean([crop.top + crop.height / 2 for crop in crops]) / 64
+    assert (x, y) == pytest.approx((0.469, 0.471), abs=0.012)  # uniform: 0.5
 
 
 def test_crops_stay_inside_of_the_frame_with_an_aspect_in_bounds() -> None:

@@ -14,7 +14,8 @@ RANK = """
 import os, sys, torch, torch.distributed as dist
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-from stages.learning.distributed import gather, local_rows
+import numpy as np
+from stages.learning.distributed import encode_shuffled, gather, local_rows
 everything = torch.arange(24.0).view(4, 2, 3)
 mine = everything[local_rows(2)].clone().requires_grad_()
 weights = torch.arange(24.0).view(4, 3, 2) ** 2
@@ -22,6 +23,20 @@ rows = gather(mine)
 (rows.mT * weights).sum().backward()
 assert torch.equal(rows.detach(), everything), rows
 assert torch.equal(mine.grad, 2 * weights.mT[local_rows(2)]), mine.grad
+# Keys are encoded where chance sends them, and come back to their rows.
+clips = torch.arange(16.0).view(16, 1)
+encoded = []
+def encode(shuffled):
+    encoded.append(shuffled.flatten())
+    return 2 * shuffled, -shuffled
+own = clips[local_rows(8)]
+double, minus = encode_shuffled(encode, own, np.random.default_rng(0))
+assert torch.equal(double, 2 * own) and torch.equal(minus, -own), (double, minus)
+(here,) = encoded
+strangers = len(set(here.tolist()) - set(own.flatten().tolist()))
+assert 2 <= strangers <= 6, here
+rows = gather(here)
+assert torch.equal(rows.sort().values, clips.flatten()), rows
 dist.barrier()
 os._exit(0)
 """

@@ -8,7 +8,7 @@ import torch
 
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
-from stages.learning.momentum_contrast import MomentumContrast, embed
+from stages.learning.momentum_contrast import MomentumContrast, embed, embed_keys
 from stages.learning.objective import Objective
 from stages.pretrain.methods.moco import MoCo
 
@@ -69,8 +69,31 @@ def test_only_the_released_code_meets_its_own_keys_as_negatives(reread: bool) ->
         torch.testing.assert_close(back, clean)
 
 
+def test_the_twin_moves_once_a_step() -> None:
+    settings, objective = make()
+    result = settings.step(objective, *views(), rng())
+    twin = objective.heads["twin_projector"].layers[0].weight
+    before = twin.clone()
+    with torch.no_grad():
+        objective.heads["projector"].layers[0].weight.add_(1)
+    settings.after_step(objective, result)
+    torch.testing.assert_close(twin, before + 0.001, atol=1e-6, rtol=0)
+
+
+def test_both_directions_teach_the_encoder() -> None:
+    """The gradient of both is the mean of each direction's."""
+    gradients = []
+    for symmetric, order in ((True, 1), (False, 1), (False, -1)):
+        settings, objective = make(symmetric=symmetric)
+        settings.step(objective, *views()[::order], rng()).loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in objective.encoder.parameters()]))
+    torch.testing.assert_close(gradients[0], (gradients[1] + gradients[2]) / 2)
+    assert not torch.allclose(gradients[1], gradients[2])
+
+
 def test_no_gradient_reaches_twins_or_queue() -> None:
     settings, objective = make()
+    assert not embed_keys(objective, views()[0].requires_grad_(), rng()).requires_grad
     first, second = (view.requires_grad_() for view in views())
     settings.step(objective, first, second, rng()).loss.backward()
     assert all(

@@ -32,6 +32,24 @@ def test_cosine_of_rspnet_with_linear_scaling_and_a_floor() -> None:
     assert rspnet.rate_at(50 * STEPS + 9, steps_per_epoch=STEPS) == rates(rspnet, 50)[0]
 
 
+@pytest.mark.parametrize(
+    ("rate", "batch", "expected"),
+    [(0.1, 128, 0.2), (0.1, 256, 0.4), (0.05, 128, 0.1), (0.05, 256, 0.2)],
+    ids=["rspnet c3d", "rspnet resnet18", "rspnet r2plus1d", "rspnet s3dg, previts video"],
+)
+def test_published_rates_for_every_64_videos(rate: float, batch: int, expected: float) -> None:
+    scaled = Optimisation(learning_rate=rate, batch_size=batch, rate_per=64)
+    assert scaled.peak_rate == pytest.approx(expected)
+
+
+def test_defaults_are_those_of_ctp_on_ucf101() -> None:
+    ctp = Optimisation()
+    assert (ctp.learning_rate, ctp.momentum, ctp.weight_decay) == (0.01, 0.9, 1e-4)
+    assert (ctp.batch_size, ctp.epochs, ctp.gradient_clip) == (32, 300, 40.0)
+    assert (ctp.schedule, ctp.milestones, ctp.decay) == ("step", (100, 200), 0.1)
+    assert (ctp.rate_per, ctp.warmup_steps, ctp.decay_kernels_only) == (None, 0, False)
+
+
 def test_cosine_of_fame_and_previts() -> None:
     fame = Optimisation(epochs=200, learning_rate=0.01, schedule="cosine")
     assert rates(fame, 0, 50, 100, 150, 199) == pytest.approx(

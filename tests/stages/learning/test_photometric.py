@@ -51,6 +51,20 @@ def test_shift_agrees_with_opencv() -> None:
     assert np.abs(ours - expected).mean() < 2.5  # OpenCV rounds hue to 2 degrees
 
 
+@pytest.mark.parametrize(
+    ("colour", "shift", "expected"),
+    [
+        ((200, 100, 100), -10, (200, 100, 100)),  # hue 0 stays 0
+        ((200, 100, 120), 12, (200, 100, 103.333)),  # 174 becomes 179, not 6
+        ((200, 100, 120), 3, (200, 100, 110)),
+    ],
+)
+def test_hues_are_clamped_where_the_circle_closes(colour: Any, shift: float, expected: Any) -> None:
+    clip = torch.tensor(colour).float().view(1, 1, 1, 1, 3)
+    found = hue_saturation(clip, torch.tensor([float(shift)]), torch.ones(1))
+    np.testing.assert_allclose(found.flatten(), expected, atol=1e-2)
+
+
 def test_smooth_curve_stays_in_its_bounds() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -67,6 +81,36 @@ def test_grey_stays_grey_and_the_generator_decides() -> None:
     assert not torch.equal(out, ctp_colour(grey, np.random.default_rng(4)))
     # One value per clip and frame: no pixel differs from its neighbours.
     assert (out.amax((2, 3)) - out.amin((2, 3))).max() == 0
+
+
+def test_laws_of_ctps_chain() -> None:
+    """ctp.md section 2, steps 5-7, read off three pixels: two greys and a green."""
+    count = 1500
+    pixels = np.array([[60, 60, 60], [160, 160, 160], [60, 160, 60]], np.uint8)
+    clips = torch.from_numpy(np.tile(pixels, (count, 16, 1, 1, 1)))
+    dark, light, green = (
+        ctp_colour(clips, np.random.default_rng(0))[:, :, 0].double().unbind(2)  # N, T, 3
+    )
+    factor_NT = ((light - dark) / 100).mean(-1).numpy()
+    added_NT = (dark.mean(-1).numpy() / factor_NT) - 60
+    for curve_NT, bound in ((added_NT, 30), (np.log(factor_NT), 0.12)):
+        changed = np.abs(curve_NT).max(1) > 1e-4 * bound
+        assert changed.mean() == pytest.approx(0.5, abs=0.06)
+        assert 0.98 * bound < np.abs(curve_NT).max() < 1.001 * bound
+        ends = curve_NT[changed][:, [0, -1]]
+        assert ends.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)  # uniform
+        bent = np.abs(np.diff(curve_NT[changed], 2, axis=1)).max(1) > 1e-3 * bound
+        assert bent.mean() == pytest.approx(0.3, abs=0.06)
+
+    plain = green.numpy() / factor_NT[..., None] - added_NT[..., None]
+    red, value, blue = np.moveaxis(plain, -1, 0)
+    low = np.minimum(red, blue)
+    hue_NT = 60 + 30 * (blue - red) / (value - low)
+    saturation_NT = (value - low) / value / (100 / 160)
+    for found_NT, bound in ((hue_NT - 60, 12), (np.log(saturation_NT), 0.1)):
+        assert np.ptp(found_NT, axis=1).max() < 1e-3 * bound  # constant over time
+        assert 0.98 * bound < np.abs(found_NT).max() < 1.001 * bound
+        assert (np.abs(found_NT[:, 0]) > 1e-3 * bound).mean() == pytest.approx(0.25, abs=0.05)
 
 
 LUMA = np.array([0.2989, 0.587, 0.114])

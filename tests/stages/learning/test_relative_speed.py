@@ -32,6 +32,31 @@ def test_split_gives_each_query_a_key_of_its_speed_and_one_of_the_other(batch: i
         assert torch.equal(speeds.other[i, 0, :, 0, 0], other + 100)
 
 
+def test_a_step_may_draw_its_speed() -> None:
+    """One for all clips of a step; as many frames are read as the largest needs."""
+    clip = torch.arange(64.0).view(1, 1, 64, 1, 1).expand(6, 3, 64, 2, 2)
+    seen = set()
+    for seed in range(30):
+        settings = RelativeSpeed(speed=4, lesser_speeds=(2, 1))
+        speeds = settings.split(clip, clip, 16, rng(seed))
+        assert speeds.query.shape == (6, 3, 16, 2, 2)
+        steps = {int(x) for part in speeds for x in part.diff(dim=2).unique()}
+        assert steps in ({1, 4}, {1, 2}, {1})
+        seen.add(max(steps))
+    assert seen == {1, 2, 4}
+    with pytest.raises(ValueError, match=r"must lie in 1..1"):
+        RelativeSpeed(lesser_speeds=(4,))
+
+
+def test_projectors_may_have_a_hidden_layer() -> None:
+    encoder = build(EncoderSpec(width=4))
+    for kind, shapes in (("linear", [(6, 32)]), ("mlp", [(32, 32), (6, 32)])):
+        heads = RelativeSpeed(queue_size=8, dim=6, projector=kind).heads(encoder)
+        for name in ("video", "speed", "twin_video", "twin_speed"):
+            layers = [m for m in heads[name].modules() if isinstance(m, torch.nn.Linear)]
+            assert [tuple(layer.weight.shape) for layer in layers] == shapes
+
+
 @pytest.mark.parametrize(
     ("near", "far", "paper", "reference"),
     [(0.8, 0.6, 0.0, 0.0), (0.8, 0.75, 0.10, 1.285714), (0.7, 0.7, 0.15, 2.0),
@@ -75,6 +100,41 @@ def run(settings: RelativeSpeed, objective: Objective) -> Step:
     clips = torch.randn(4, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
     speeds = settings.split(clips, clips.flip(0), 4, rng())
     return settings.step(objective, speeds, rng())
+
+
+def part(objective: Objective) -> None:
+    """Move what is trained away from its twins, so that one cannot stand for the other."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            if parameter.requires_grad:
+                scale = 0.3 * parameter.abs().mean()
+                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def test_a_step_is_the_sum_of_both_tasks() -> None:
+    """rspnet.md section 3: two cross entropies over one queue, and a hinge with no queue."""
+    settings, objective = make(video_weight=0.7, speed_weight=1.3)
+    part(objective)
+    objective.eval()
+    heads = objective.heads
+    clips = torch.randn(4, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+    speeds = settings.split(clips, clips.flip(0), 4, rng())
+    with torch.no_grad():
+        features = objective.encoder(speeds.query)
+        video, speed = heads["video"](features), heads["speed"](features)
+        near, far = (heads["twin_encoder"](clips) for clips in (speeds.same, speeds.other))
+        keys = [heads["twin_video"](near), heads["twin_video"](far)]
+        negatives = (video @ heads["queue"].keys_KD.T / 0.07).exp().sum(1)
+        told = [((video * key).sum(1) / 0.07).exp() for key in keys]
+        entropies = [-(own / (own + negatives)).log().mean() for own in told]
+        gap = speed @ heads["twin_speed"](near).T - speed @ heads["twin_speed"](far).T
+        hinge = (2 - gap.diagonal() / 0.07).clamp(min=0).mean()
+        step = settings.step(objective, speeds, rng())
+    torch.testing.assert_close(step.metrics["video"], entropies[0] + entropies[1])
+    torch.testing.assert_close(step.metrics["speed"], hinge)
+    torch.testing.assert_close(step.loss, 0.7 * sum(entropies) + 1.3 * hinge)
+    torch.testing.assert_close(step.keep["keys"], keys[1])  # the key of the other speed
 
 
 def test_each_projector_learns_from_its_own_task() -> None:

@@ -83,3 +83,20 @@ def test_mean_is_that_of_the_bins() -> None:
     )
     means = roi_mean(features, boxes, output_size=3, spatial_scale=1 / 8)
     torch.testing.assert_close(means.flatten(0, 1), bins.mean((2, 3)))
+
+
+def test_features_of_half_precision_are_read_at_exact_places() -> None:
+    """As under autocast: bfloat16 would round a place to a sixteenth of a cell."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 4, 14, 14, generator=generator).bfloat16()
+    low = torch.randint(0, 90, (1, 50, 2), generator=generator)
+    boxes = torch.cat([low, low + torch.randint(8, 20, low.shape, generator=generator)], -1)
+    rois = torch.cat([torch.zeros(50, 1), boxes[0]], 1)
+    options = {"output_size": 5, "spatial_scale": 1 / 8}
+    for found, exact in (
+        (roi_align(features, rois, **options), roi_align(features.float(), rois, **options)),
+        (roi_mean(features, boxes, **options), roi_mean(features.float(), boxes, **options)),
+    ):
+        assert found.dtype == torch.bfloat16
+        # What rounding the result alone would cost is 0.0008 at values of 0.55.
+        assert (found.float() - exact).abs().mean() < 0.003 * exact.abs().mean()

@@ -26,6 +26,33 @@ from storage_schemas.shards import Shard
 SMALL: dict[str, Any] = {"num_frames": 8, "frame_stride": 1, "size": 32, "clip": {"hidden": 16}}
 
 
+def test_constants_are_the_published_ones() -> None:
+    """constcl.md sections 2 to 4; colours in ``test_clip_pair.py``."""
+    assert ConstCL().model_dump(exclude={"first_colour", "second_colour"}) == {
+        "name": "constcl",
+        "version": ConstCL.version,
+        "num_frames": 16,
+        "frame_stride": 2,
+        "size": 224,
+        "crop_area": (0.3, 1.0),
+        "crop_aspect": (0.5, 2.0),
+        "colour": True,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "clip": {"dim": 128, "hidden": 2048, "hidden_layers": 3, "temperature": 0.1},
+        "boxes": "random",
+        "num_boxes": 8,
+        "min_side": 0.05,
+        "reach": 8,
+        "region": {
+            "bins": 4, "context": 5, "layers": 3, "heads": 3, "dim": 128, "temperature": 0.2,
+            "weight": 0.001,
+        },
+    }  # fmt: skip
+    identity = {"name": "constcl", "version": ConstCL.version}
+    assert {**ConstCL().model_dump(), **SimCLR().model_dump(), **identity} == ConstCL().model_dump()
+
+
 def make_sample(proposals: bool = False) -> Sample:
     """Twelve frames; their proposals are one box, which moves by a pixel a frame."""
     frames = frames_of("a.mp4", kind=Shard, num_frames=12, size=(48, 64))

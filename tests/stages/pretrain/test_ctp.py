@@ -12,6 +12,7 @@ from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
 from stages.learning.objective import Objective
 from stages.learning.sample import Sample
+from stages.learning.views import CropAndFlip
 from stages.pretrain.methods.ctp import (
     CtP,
     box_iou,
@@ -53,15 +54,80 @@ def test_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "centre", "size"), [(0.0, 5.583333, 1.127941), (0.5, 5.666667, 0.961274)]
+    ("value", "centre", "size", "total"),
+    [(0.0, 5.583333, 1.127941, 6.711274), (0.5, 5.666667, 0.961274, 6.627941)],
 )
-def test_loss_on_worked_numbers(value: float, centre: float, size: float) -> None:
-    target = encode_motion(WORKED, **SCALES)
-    residual = torch.nn.functional.smooth_l1_loss(
-        torch.full_like(target, value), target, reduction="none"
-    )
-    assert residual[..., :2].sum().item() / 3 == pytest.approx(centre, abs=1e-6)
-    assert residual[..., 2:].sum().item() / 3 == pytest.approx(size, abs=1e-6)
+def test_loss_on_worked_numbers(
+    value: float, centre: float, size: float, total: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the method itself, whose predictions are all of one value."""
+    given = []
+
+    def predict(self: CtP, objective: Any, clips: Any, first_boxes: torch.Tensor) -> torch.Tensor:
+        given.append(first_boxes)
+        return torch.full((2, 3, 4), value)
+
+    monkeypatch.setattr(CtP, "predict", predict)
+    boxes = WORKED.float()[None].repeat(2, 1, 1, 1)  # two clips with a patch each
+    batch = {"clip": torch.zeros(2, 3, 8, 8, 3, dtype=torch.uint8), "boxes": boxes}
+    step = CtP(colour=False).loss(None, batch, np.random.default_rng(0))  # type: ignore[arg-type]
+    assert step.metrics["centre"].item() == pytest.approx(centre, abs=1e-5)
+    assert step.metrics["size"].item() == pytest.approx(size, abs=1e-5)
+    assert step.loss.item() == pytest.approx(total, abs=1e-5)
+    assert torch.equal(given[0], boxes[:, :, 0])  # of the first frame alone
+
+
+def test_constants_are_the_published_ones() -> None:
+    """ctp.md sections 2 and 4."""
+    assert CtP().model_dump() == {
+        "name": "ctp",
+        "version": CtP.version,
+        "num_frames": 16,
+        "size": 112,
+        "strides": (1, 2, 3, 4, 5),
+        "flip_probability": 0.5,
+        "colour": True,
+        "patch_gain": 0.0,
+        "paste_on": "worker",
+        "hidden": 512,
+        "roi_bins": 5,
+        "initial_std": 0.001,
+        "centre_scale": 0.8,
+        "size_scale": 0.04,
+    }
+
+
+def test_published_head_starts_as_the_reference() -> None:
+    heads = CtP().heads(build(EncoderSpec(width=16), **CtP.encoder_options))
+    squeeze, (_, first, _, last) = heads["squeeze"], heads["boxes"]
+    for layer in (first, last):
+        assert layer.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert squeeze.kernel_size == (2, 1, 1)
+    fan_out = 128 * 2
+    assert squeeze.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    assert not any(layer.bias.any() for layer in (squeeze, first, last))
+
+
+def test_frames_are_shrunk_to_the_published_sides(
+    make_frames: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short sides of 112, 128 and 144, of which a square of 112 is cut."""
+    bank_112 = bank(np.tile(np.array([5, 5, 25, 25], np.int16), (1, 8, 1)), size=112)
+    frames = make_frames(kind=Shard, num_frames=20, size=(120, 160))
+    sample, method, seen = Sample(frames=frames, trajectories=bank_112), CtP(num_frames=8), []
+    original = CropAndFlip.sample
+
+    def listen(rng: Any, **options: Any) -> CropAndFlip:
+        seen.append(original(rng, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(CropAndFlip, "sample", listen)
+    for seed in range(120):
+        assert method.views(sample, np.random.default_rng(seed))["clip"].shape[1:3] == (112, 112)
+    sides, counts = np.unique([crop.short_side for crop in seen], return_counts=True)
+    assert sides.tolist() == [112, 128, 144]
+    assert counts.min() > 20
+    assert np.mean([crop.flip for crop in seen]) == pytest.approx(0.5, abs=0.15)
 
 
 def test_decode_inverts_encode() -> None:
@@ -91,6 +157,15 @@ def test_permuting_patches_permutes_predictions(objective: Objective) -> None:
         turned = CtP.predict(objective.method, objective, clips, boxes[:, order])  # type: ignore[arg-type]
     assert plain.shape == (6, 16, 4)
     torch.testing.assert_close(plain.unflatten(0, (2, 3))[:, order], turned.unflatten(0, (2, 3)))
+
+
+def test_motion_is_told_in_single_precision_under_autocast(objective: Objective) -> None:
+    clips, boxes = torch.randn(1, 3, 16, 64, 64), torch.tensor([[[5.0, 9, 40, 30]]])
+    method: CtP = objective.method  # type: ignore[assignment]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = method.predict(objective, clips, boxes)
+    assert found.dtype == torch.float32
+    assert (found != found.bfloat16()).float().mean() > 0.9
 
 
 def test_views_follow_the_bank(make_frames: Any) -> None:

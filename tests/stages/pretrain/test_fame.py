@@ -16,6 +16,7 @@ from stages.learning.objective import Objective
 from stages.learning.pixels import to_unit
 from stages.learning.sample import Sample
 from stages.pretrain.methods.fame import FAME, permutation
+from stages.pretrain.methods.moco import MoCo
 from storage_schemas.shards import Shard
 
 SMALL: dict[str, Any] = {
@@ -50,6 +51,25 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(4)
 
 
+def test_constants_are_the_published_ones() -> None:
+    """fame.md sections 2 to 4; all but the queue's size are those of the MoCo baseline."""
+    assert FAME().model_dump() == {
+        **MoCo().model_dump(),
+        "name": "fame",
+        "version": FAME.version,
+        "preset": "paper",
+        "foreground": {
+            "area": 0.5, "by": "colour", "moving_seeds": 0.5, "still_seeds": 0.1, "bins": 10,
+            "hue": "reference", "blur": 0.1,
+        },
+        "group": 8,
+        "keep_own": True,
+        "order": "merge_first",
+        "contrast": {**MoCo().contrast.model_dump(), "queue_size": 65536},
+        "frozen_blur": False,
+    }  # fmt: skip
+
+
 def test_presets_say_what_they_stand_for() -> None:
     paper, reference, intended = (FAME(preset=p) for p in ("paper", "reference", "intended"))
     assert FAME() == paper
@@ -57,6 +77,8 @@ def test_presets_say_what_they_stand_for() -> None:
     assert intended.foreground.hue == "intended"
     assert [p.contrast.reread_queue for p in (paper, reference, intended)] == [False, True, False]
     assert [p.frozen_blur for p in (paper, reference, intended)] == [False, True, False]
+    pivots = [p.colour_law.contrast_around for p in (paper, reference, intended)]
+    assert pivots == ["luma", "frame_luma", "luma"]
     assert {p.contrast.queue_size for p in (paper, reference, intended)} == {65536}
     mixed = FAME(preset="reference", contrast={"queue_size": 64})
     assert (mixed.contrast.queue_size, mixed.contrast.reread_queue) == (64, True)

@@ -61,6 +61,15 @@ def test_speed_scales_with_the_crop(tmp_path: Path) -> None:
     assert speed(224) == pytest.approx(speed(112), rel=0.03)
 
 
+def test_constants_are_the_published_ones() -> None:
+    """ctp.md sections 2 and 3; the others are those of ``test_trajectories.py``."""
+    stage = Synthesize()
+    assert (stage.num_patches, stage.num_frames, stage.size) == (3, 16, 112)
+    assert (stage.location_velocity, stage.size_velocity) == (3.0, 0.025)
+    assert stage.visible_probability == 0.8
+    assert stage.preset == "reference"
+
+
 def test_presets_are_resolved_into_the_key() -> None:
     reference, paper = Synthesize(), Synthesize(preset="paper")
     assert (reference.inner_probabilities, reference.interpolation) == ((0.5, 0.3, 0.2), "random")
