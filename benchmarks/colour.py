@@ -11,6 +11,7 @@ Before it, ways to blur are compared, which needs no kornia.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
@@ -127,6 +128,7 @@ def in_turns(
 
 def main() -> None:
     """Print both times and their ratio."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     compare_blurs()

@@ -7,6 +7,7 @@ channels. Both must give the same numbers.
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 import time
@@ -75,6 +76,7 @@ def milliseconds(work: Work, leaves: list[Tensor]) -> float:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     decoder = RegionDecoder(2048, layers=3, heads=3, dim=128)

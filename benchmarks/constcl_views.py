@@ -7,7 +7,7 @@ them the middle frames as the encoder sees them.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,16 @@ def panel(name: str, method: ConstCL, seed: int) -> NDArray[np.uint8]:
     return stack([caption(method.picture(views), text), below])
 
 
-def main(target: Path) -> None:
+def main() -> None:
     """Write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    shown = ROOT / "docs" / "images" / "constcl.jpg"
+    parser.add_argument("file", nargs="?", type=Path, default=shown)
+    target = parser.parse_args().file
     methods = (ConstCL(boxes="random"), ConstCL(boxes="proposals"))
     panels = [panel(name, method, seed) for seed, name in enumerate(CLIPS, 3) for method in methods]
     target.write_bytes(encode_jpeg(grid(panels, columns=2, gap=12), quality=75))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images" / "constcl.jpg")
+    main()

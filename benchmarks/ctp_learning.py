@@ -30,7 +30,9 @@ from stages.shard.shard import MakeShard
 from stages.sources.motion_shapes import MotionShapes
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.videos import VideoFile
-from workflows.recipes.demo import BANK, SHAPES, TRAINING
+from workflows.tiny import BANK, SHAPES, TRAININGS
+
+TRAINING = TRAININGS["ctp"]
 
 BATCHES, BATCH = 16, 32
 

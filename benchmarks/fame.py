@@ -15,9 +15,9 @@ Process CPU time, one thread, both in turns, medians.
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -256,10 +256,19 @@ def picture(path: Path) -> None:
     path.write_bytes(encode_jpeg(grid(towers, columns=len(towers)), quality=85))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--picture"]:
-        picture(Path(sys.argv[2]))
-    elif sys.argv[1:2] == ["--truth"]:
-        truth(Path(sys.argv[2]) if sys.argv[2:] else None)
+def main() -> None:
+    """Print the table, or what is asked for instead."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="make the picture")
+    parser.add_argument("--truth", nargs="?", const="", metavar="FOLDER", help="measure masks")
+    options = parser.parse_args()
+    if options.picture:
+        picture(options.picture)
+    elif options.truth is not None:
+        truth(Path(options.truth) if options.truth else None)
     else:
         table()
+
+
+if __name__ == "__main__":
+    main()

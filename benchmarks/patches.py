@@ -7,6 +7,7 @@ see `published_ctp`) and the usual batched way, a dense `grid_sample`.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import resource
 import statistics
@@ -131,6 +132,7 @@ def batch_of(bank: Trajectories, device: str) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     """Print the tables."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     console = Console()

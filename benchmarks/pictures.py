@@ -60,8 +60,11 @@ def measure(stage: VideoStage, frames: Frames, film: Path) -> tuple[float, int, 
     return sheet_seconds, size, best(shoot), film.stat().st_size
 
 
-def main(paths: list[Path]) -> None:
+def main() -> None:
     """Print a line for each clip and stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", nargs="*", type=Path, default=[CLIPS / "walker_a.mp4"])
+    paths = parser.parse_args().clips
     cv2.setNumThreads(1)
     film = Path(tempfile.mkdtemp()) / "film.mp4"
     print("| clip | stage | sheet ms | sheet kB | film ms/frame | drawing ms/frame | film kB/s |")
@@ -82,6 +85,4 @@ def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clips", nargs="*", type=Path, default=[CLIPS / "walker_a.mp4"])
-    main(parser.parse_args().clips)
+    main()

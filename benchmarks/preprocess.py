@@ -7,6 +7,7 @@ and noisy, so absolute times mean little. One thread each. Proposals have their 
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import statistics
 import time
@@ -65,6 +66,7 @@ def decode(side: int) -> Callable[[], object]:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     cv2.setNumThreads(1)
     videos: list[Frames] = decode(240)()  # type: ignore[assignment]
     frames = sum(map(len, videos))

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.graph import Step, rebuild, walk
-from pipeline.presets import filled_paths
+from pipeline.parameters import filled_values
 from pipeline.stage import Stage
 from pipeline.variant import Variant
 from storage_schemas.errors import ParameterError
@@ -32,6 +32,16 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
     ParameterError
         Naming the nearest valid name, or the value and its bound.
     """
+    changes = changes_of(targets, settings)
+
+    def change(step: Step) -> Stage:
+        return _changed(step, changes[step.name]) if step.name in changes else step.stage
+
+    return rebuild(targets, change)
+
+
+def changes_of(targets: Sequence[Step], settings: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What settings change: step name -> dotted parameter -> value; see `apply_overrides`."""
     changes: dict[str, dict[str, Any]] = {}
     steps = list(walk(targets, unread=True))
     for setting in settings:
@@ -45,11 +55,7 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
             raise ParameterError(f"no stage is named {name!r}; {_nearest(name, known)}")
         for step in chosen:
             changes.setdefault(step.name, {})[parameter] = _value(text)
-
-    def change(step: Step) -> Stage:
-        return _changed(step, changes[step.name]) if step.name in changes else step.stage
-
-    return rebuild(targets, change)
+    return changes
 
 
 def _changed(step: Step, parameters: dict[str, Any]) -> Stage:
@@ -106,15 +112,21 @@ def _chosen(old: Variant, name: str) -> dict[str, Any]:
 def _drop_filled(
     stage: Stage, dumped: dict[str, Any], path: str, *, given: Collection[str]
 ) -> None:
-    """Take out what the old preset at `path` had filled in, but for what is `given`."""
+    """Take out what the old preset at `path` had filled in.
+
+    What is `given` now, or what a recipe set otherwise than the preset, stays.
+    """
     parents = path.split(".")[:-1]
-    model = _value_at(stage, ".".join(parents)) if parents else stage
-    for filled in filled_paths(model.presets, prefix="".join(f"{name}." for name in parents)):
-        *above, last = filled.split(".")
+    model: Any = _value_at(stage, ".".join(parents)) if parents else stage
+    filled = filled_values(model.presets.get(model.preset, {}))
+    for name in {name for values in model.presets.values() for name in filled_values(values)}:
+        *above, last = [*parents, *name.split(".")]
         holder: Any = dumped
-        for name in above:
-            holder = holder[name]
-        if filled not in given:
+        for group in above:
+            holder = holder[group]
+        if ".".join([*above, last]) in given:
+            continue
+        if name not in filled or _value_at(model, name) == filled[name]:
             holder.pop(last, None)
 
 

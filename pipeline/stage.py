@@ -19,11 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
 from pipeline.graph import Step
 from pipeline.marks import Mark, box_marks
-from pipeline.presets import WithPresets
+from pipeline.parameters import OWN, Parameters
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import StageDefinitionError
 from storage_schemas.frames import Frames
@@ -80,7 +79,7 @@ class Context:
     figures: Callable[[str, Mapping[str, float]], None] = field(default=_no_figures)
 
 
-class Stage(WithPresets):
+class Stage(Parameters):
     """Base of all stages; its fields are its parameters and all of them are in the key.
 
     Class arguments: ``name`` and ``version``. Raise the version when the output for the
@@ -88,8 +87,7 @@ class Stage(WithPresets):
     stages repeat belongs to a kind, a base that declares itself with ``kind=True`` instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    origin = OWN  # what a stage takes from a paper names it
     name: ClassVar[str]
     version: ClassVar[int]
     roles: ClassVar[Mapping[str, Role]]

@@ -15,17 +15,16 @@ import pkgutil
 from typing import Any, ClassVar, Self
 
 from pydantic import (
-    ConfigDict,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
 
-from pipeline.presets import WithPresets
+from pipeline.parameters import Parameters
 from storage_schemas.errors import ParameterError, StageDefinitionError
 
 
-class Variant(WithPresets):
+class Variant(Parameters):
     """Base of a family of named choices.
 
     A family sets `package`; a choice gives its ``version`` as a class argument. `carried`
@@ -34,8 +33,6 @@ class Variant(WithPresets):
     field typed with the bare base class would drop the choice's own parameters from the
     key, so that two choices shared one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     package: ClassVar[str]
     carried: ClassVar[frozenset[str]] = frozenset()
@@ -108,10 +105,14 @@ class Variant(WithPresets):
             )
         return found[0]
 
+    def choice(self) -> str:
+        """Its name; outside of the family's package the path of its module."""
+        module = type(self).__module__
+        outside = module.rpartition(".")[0] != self.package
+        return module if outside else self.name
+
     @model_serializer(mode="wrap")
     def _with_identity(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        module = type(self).__module__
-        outside = module.rpartition(".")[0] != self.package
-        return {"name": module if outside else self.name, "version": self.version, **handler(self)}
+        return {"name": self.choice(), "version": self.version, **handler(self)}

@@ -318,5 +318,6 @@ def ui(
 app.command("stages")(catalogue.list_stages)
 app.command("methods")(catalogue.list_methods)
 app.command("recipes")(catalogue.list_recipes)
+app.command("describe")(catalogue.describe)
 app.command("doctor")(doctor)
 app.add_typer(bench_app, name="bench")

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.parameters import OWN
 from pipeline.variant import Variant
 from storage_schemas.frames import Frames
 
@@ -40,6 +41,8 @@ class Detector(Variant):
     An optional dependency is asked for when the detector is constructed, with the install
     line in the error.
     """
+
+    origin = OWN
 
     package: ClassVar[str] = "stages.detect.detectors"
 

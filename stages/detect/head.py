@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from pipeline.parameters import OWN, Parameters
 from storage_schemas.errors import ParameterError
 
 Array = NDArray[np.float32]
@@ -25,10 +25,10 @@ Outputs = Mapping[str, Array]
 Activation = Literal["none", "sigmoid", "softmax"]
 
 
-class Head(BaseModel):
+class Head(Parameters):
     """Base of the styles. An output is named as in the file; "" is the only output."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    origin = OWN
 
     def names(self) -> tuple[str, ...]:
         """Outputs that are read."""

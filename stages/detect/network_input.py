@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.parameters import OWN, Parameters
 
 Triple = tuple[float, float, float]
 
 
-class InputSpec(BaseModel):
+class InputSpec(Parameters):
     """The image that a network expects: ``(pixel - mean) / std`` of a resized frame.
 
     The defaults are those of YOLOv5 to v11.
@@ -35,7 +37,7 @@ class InputSpec(BaseModel):
         "uint8" sends the pixels as they are; `mean` and `std` are then not used.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    origin = OWN
 
     height: int = Field(640, ge=1)
     width: int = Field(640, ge=1)

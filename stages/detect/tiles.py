@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.parameters import OWN, Parameters
 from stages.detect.detector import Detections
 
 # A box that comes this near to an inner edge, as a part of its own side, is of an object
@@ -20,7 +21,7 @@ from stages.detect.detector import Detections
 _MARGIN = 0.05
 
 
-class Tiles(BaseModel):
+class Tiles(Parameters):
     """A grid of equal, overlapping tiles, besides the whole frame; 1 x 1 is no tiles.
 
     An object that fits into the overlap, with a twentieth of its size to spare on each side,
@@ -34,7 +35,7 @@ class Tiles(BaseModel):
         Of neighbours, as a part of a tile's side.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    origin = OWN
 
     rows: int = Field(1, ge=1, le=16)
     columns: int = Field(1, ge=1, le=16)

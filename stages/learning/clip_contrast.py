@@ -11,17 +11,18 @@ global half of ConST-CL (Yuan et al., CVPR 2022).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pipeline.parameters import Parameters, constant
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_BN_MOMENTUM = 0.003  # 0.997 as Keras counts
+_BN_MOMENTUM = 0.003
 
 
-class ClipContrast(BaseModel):
+class ClipContrast(Parameters):
     """Settings of the contrast between the clips of a batch (constcl.md section 4.1).
 
     Parameters
@@ -33,12 +34,14 @@ class ClipContrast(BaseModel):
     temperature : float
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    dim: int = constant(128, "ConST-CL code: yaml", ge=1)
+    hidden: int = constant(2048, "ConST-CL code: yaml", ge=1)
+    hidden_layers: int = constant(3, "ConST-CL code: yaml", ge=0)
+    temperature: float = constant(0.1, "ConST-CL code: losses.py", gt=0)
 
-    dim: int = Field(128, ge=1)
-    hidden: int = Field(2048, ge=1)
-    hidden_layers: int = Field(3, ge=0)
-    temperature: float = Field(0.1, gt=0)
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """How fast the projector's running statistics follow."""
+        yield "batch_norm_momentum", _BN_MOMENTUM, "ConST-CL code: 0.997 as Keras counts"
 
     def projector(self, channels: int) -> nn.Module:
         """Hidden layers with batch normalisation and ReLU, then a linear one: (B, C) -> (B, D)."""

@@ -7,20 +7,20 @@ Qian et al., *Spatiotemporal Contrastive Video Representation Learning* (CVRL), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from pipeline.parameters import constant
 from stages.learning.clip_contrast import ClipContrast
 from stages.learning.clips import sample_pair
 from stages.learning.colour import ColourLaw
 from stages.learning.method import Method
 from stages.learning.pair_views import picture_pair
 from stages.learning.sample import Sample
-from stages.learning.views import ResizedCrop
+from stages.learning.views import FLIP_PROBABILITY, ResizedCrop
 from storage_schemas.frames import Frames
 
 if TYPE_CHECKING:
@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
 _TRIES = 100
 _FIRST = ColourLaw(
+    jitter_probability=0.8,
     brightness=0.8,
     contrast=0.8,
     saturation=0.8,
     hue=0.2,
     contrast_around="channels",
+    grey_probability=0.2,
     grey_first=False,
     blur_probability=1.0,
+    blur_sigma=(0.1, 2.0),
+    blur_taps=None,
+    solarise_probability=0.0,
 )
 _SECOND = _FIRST.model_copy(update={"blur_probability": 0.1, "solarise_probability": 0.2})
 
@@ -62,17 +67,31 @@ class ClipPair(Method, version=1):
     clip : ClipContrast
     """
 
-    num_frames: int = Field(16, ge=1)
-    frame_stride: int = Field(2, ge=1)
-    size: int = Field(224, ge=32)
-    crop_area: tuple[float, float] = (0.3, 1.0)
-    crop_aspect: tuple[float, float] = (0.5, 2.0)
-    colour: bool = True
-    first_colour: ColourLaw = _FIRST
-    second_colour: ColourLaw = _SECOND
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    clip: ClipContrast = ClipContrast()
+    num_frames: int = constant(16, "ConST-CL supplement table 1; yaml", ge=1)
+    frame_stride: int = constant(2, "ConST-CL supplement table 1; yaml", ge=1)
+    size: int = constant(224, "ConST-CL supplement table 1; yaml", ge=32)
+    crop_area: tuple[float, float] = constant((0.3, 1.0), "CVRL code: video_ssl")
+    crop_aspect: tuple[float, float] = constant((0.5, 2.0), "CVRL code: video_ssl")
+    colour: bool = constant(True, "CVRL code: video_ssl")
+    first_colour: ColourLaw = constant(_FIRST, "CVRL code: video_ssl")
+    second_colour: ColourLaw = constant(_SECOND, "CVRL code: video_ssl")
+    mean: tuple[float, float, float] = constant(
+        (0.5, 0.5, 0.5), "ConST-CL code: zero_centering_image"
+    )
+    std: tuple[float, float, float] = constant(
+        (0.5, 0.5, 0.5), "ConST-CL code: zero_centering_image"
+    )
+    clip: ClipContrast = constant(ClipContrast(), "ConST-CL code")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form, and of the crop what no parameter changes."""
+        yield from super().consequences()
+        yield "crop_tries", _TRIES, "CVRL code: video_ssl"
+        yield "flip_probability", FLIP_PROBABILITY, "CVRL code: video_ssl"
+
+    def idle(self) -> frozenset[str]:
+        """The laws of colours that are not changed."""
+        return frozenset() if self.colour else frozenset({"first_colour", "second_colour"})
 
     def draw_pair(self, frames: Frames, rng: np.random.Generator) -> list[Draw]:
         """Frame indices and geometry of both views."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pipeline.parameters import OWN, Parameters, constant
 
 
-class ColourLaw(BaseModel):
+class ColourLaw(Parameters):
     """Random colour changes of a clip, the same in all its frames.
 
     Parameters
@@ -34,21 +34,39 @@ class ColourLaw(BaseModel):
         Of inverting what is 0.5 or brighter.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    jitter_probability: float = constant(0.8, "FAME supplement and code", ge=0, le=1)
+    brightness: float = constant(0.4, "FAME supplement and code", ge=0)
+    contrast: float = constant(0.4, "FAME supplement and code", ge=0)
+    saturation: float = constant(0.4, "FAME supplement and code", ge=0)
+    hue: float = constant(0.1, "FAME supplement and code", ge=0, le=0.5)
+    contrast_around: Literal["luma", "frame_luma", "channels"] = constant("luma", OWN)
+    grey_probability: float = constant(0.2, "FAME supplement and code", ge=0, le=1)
+    grey_first: bool = constant(True, "FAME code: moco/loader.py")
+    blur_probability: float = constant(0.5, "FAME supplement and code", ge=0, le=1)
+    blur_sigma: tuple[float, float] = constant((0.1, 2.0), "FAME supplement")
+    blur_taps: int | None = constant(None, "FAME code: moco/loader.py", ge=1)
+    solarise_probability: float = constant(0.0, "FAME supplement and code", ge=0, le=1)
 
-    jitter_probability: float = Field(0.8, ge=0, le=1)
-    brightness: float = Field(0.4, ge=0)
-    contrast: float = Field(0.4, ge=0)
-    saturation: float = Field(0.4, ge=0)
-    hue: float = Field(0.1, ge=0, le=0.5)
-    contrast_around: Literal["luma", "frame_luma", "channels"] = "luma"
-    grey_probability: float = Field(0.2, ge=0, le=1)
-    grey_first: bool = True
-    blur_probability: float = Field(0.5, ge=0, le=1)
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    blur_taps: int | None = Field(None, ge=1)
-    solarise_probability: float = Field(0.0, ge=0, le=1)
+    def idle(self) -> frozenset[str]:
+        """Details of what never happens."""
+        idle = set()
+        if self.jitter_probability == 0:
+            idle |= {"brightness", "contrast", "saturation", "hue", "contrast_around"}
+        if self.blur_probability == 0:
+            idle |= {"blur_sigma", "blur_taps"}
+        return frozenset(idle)
 
 
-# Of RSPNet, and of PreViTS after it: rspnet.md section 2.
-ALWAYS_JITTERED = ColourLaw(jitter_probability=1.0, hue=0.4, blur_probability=0.0)
+# Of RSPNet, and of PreViTS after it. The rest, which they do not have, has no effect.
+ALWAYS_JITTERED = ColourLaw(
+    jitter_probability=1.0,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.4,
+    contrast_around="luma",
+    grey_probability=0.2,
+    grey_first=True,
+    blur_probability=0.0,
+    solarise_probability=0.0,
+)

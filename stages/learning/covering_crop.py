@@ -12,10 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.learning.views import ResizedCrop
+from stages.learning.views import CROP_ASPECT, ResizedCrop
 
 Cover = Literal["mask", "iou"]
-_ASPECT = (3 / 4, 4 / 3)
 _TRIES = 10
 
 
@@ -63,7 +62,7 @@ def sample_covering(
     flip = bool(rng.random() < flip_probability)
     for _ in range(_TRIES):
         share = rng.uniform(*area) * height * width
-        ratio = np.exp(rng.uniform(*np.log(_ASPECT)))
+        ratio = np.exp(rng.uniform(*np.log(CROP_ASPECT)))
         h, w = round(np.sqrt(share / ratio)), round(np.sqrt(share * ratio))
         if not (0 < h <= height and 0 < w <= width):
             continue
@@ -98,10 +97,10 @@ def _grown(
     y2 = bottom + int(rng.integers(height - bottom + 1))
     x2 = right + int(rng.integers(width - right + 1))
     w, h = x2 - x1, y2 - y1
-    if w / h > _ASPECT[1]:
-        w = max(1, int(h * _ASPECT[1]))
-    elif w / h < _ASPECT[0]:
-        h = max(1, int(w / _ASPECT[0]))
+    if w / h > CROP_ASPECT[1]:
+        w = max(1, int(h * CROP_ASPECT[1]))
+    elif w / h < CROP_ASPECT[0]:
+        h = max(1, int(w / CROP_ASPECT[0]))
     # Cut at the far side, then shifted so that the mask stays inside where it can.
     y1, x1 = y1 + max(0, bottom - (y1 + h)), x1 + max(0, right - (x1 + w))
     return min(y1, height - h), min(x1, width - w), min(y1, height - h) + h, min(x1, width - w) + w

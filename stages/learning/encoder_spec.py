@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pipeline.parameters import Parameters, constant
 
 EncoderName = Literal[
     "r3d18",
@@ -23,7 +23,7 @@ EncoderName = Literal[
 ]
 
 
-class EncoderSpec(BaseModel):
+class EncoderSpec(Parameters):
     """Parameters of an encoder.
 
     ``width`` is the number of channels of the first stage; 64 is the published size, smaller
@@ -50,7 +50,5 @@ class EncoderSpec(BaseModel):
     ========================== =================================================== ==========
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: EncoderName = "r3d18"
-    width: int = Field(64, ge=4, le=256)
+    name: EncoderName = constant("r3d18", "CtP code: backbones/r3d.py")
+    width: int = constant(64, "as published", ge=4, le=256)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pipeline.parameters import Parameters, constant
 
 
-class Foreground(BaseModel):
+class Foreground(Parameters):
     """Settings of FAME's mask of a clip.
 
     Parameters
@@ -29,12 +29,10 @@ class Foreground(BaseModel):
         its deviation is a third of that.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    area: float = Field(0.5, ge=0, le=1)
-    by: Literal["colour", "motion", "centre"] = "colour"
-    moving_seeds: float = Field(0.5, gt=0, le=1)
-    still_seeds: float = Field(0.1, gt=0, le=1)
-    bins: int = Field(10, ge=2, le=64)
-    hue: Literal["reference", "intended"] = "reference"
-    blur: float = Field(0.1, ge=0, lt=1)
+    area: float = constant(0.5, "FAME code: beta", ge=0, le=1)
+    by: Literal["colour", "motion", "centre"] = constant("colour", "FAME code: moco/loader.py")
+    moving_seeds: float = constant(0.5, "FAME code: moco/loader.py", gt=0, le=1)
+    still_seeds: float = constant(0.1, "FAME code: moco/loader.py", gt=0, le=1)
+    bins: int = constant(10, "FAME code: moco/loader.py", ge=2, le=64)
+    hue: Literal["reference", "intended"] = constant("reference", "FAME code: moco/loader.py")
+    blur: float = constant(0.1, "FAME code: moco/loader.py", ge=0, lt=1)

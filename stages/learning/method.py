@@ -6,13 +6,14 @@ file imports torch inside functions only, so that planning a run stays fast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.parameters import OWN
 from pipeline.variant import Variant
 from stages.learning.sample import Sample
 from stages.learning.standardisation import IMAGENET, Standardisation
@@ -48,7 +49,7 @@ class Method(Variant):
     ``needs`` names the annotation inputs of the ``pretrain`` stage that the method reads;
     changing any other annotation does not retrain it. ``encoder_options`` is the form in
     which the encoder is pretrained, and ``synchronised_batch_norm`` says whether statistics
-    are shared by the devices.
+    are shared by the devices; ``form_from`` is the source of both.
     """
 
     package: ClassVar[str] = "stages.pretrain.methods"
@@ -56,6 +57,13 @@ class Method(Variant):
     needs: ClassVar[frozenset[str]] = frozenset()
     encoder_options: ClassVar[Mapping[str, Any]] = {}
     synchronised_batch_norm: ClassVar[bool] = True
+    form_from: ClassVar[str] = OWN
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The form in which an encoder is pretrained."""
+        yield "synchronised_batch_norm", self.synchronised_batch_norm, self.form_from
+        for name, value in self.encoder_options.items():
+            yield f"encoder_options.{name}", value, self.form_from
 
     def reads(self) -> frozenset[str]:
         """Those of ``needs`` that it reads with its settings; all of them unless overridden."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.parameters import OWN, Parameters, constant
 from stages.learning.method import Step
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 
-class MomentumContrast(BaseModel):
+class MomentumContrast(Parameters):
     """Settings of the contrast between two views of a video.
 
     Parameters
@@ -43,15 +43,17 @@ class MomentumContrast(BaseModel):
         negatives: each query then meets its own video as a negative.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    dim: int = constant(128, "FAME supplement and code", ge=1)
+    hidden: int | None = constant(512, "FAME code: fc of R(2+1)D", ge=1)
+    temperature: float = constant(0.1, "FAME supplement and code", gt=0)
+    momentum: float = constant(0.999, "FAME supplement and code", ge=0, lt=1)
+    queue_size: int = constant(16384, OWN, ge=1)
+    symmetric: bool = constant(True, "FAME code: moco/builder.py")
+    reread_queue: bool = constant(False, OWN)
 
-    dim: int = Field(128, ge=1)
-    hidden: int | None = Field(512, ge=1)
-    temperature: float = Field(0.1, gt=0)
-    momentum: float = Field(0.999, ge=0, lt=1)
-    queue_size: int = Field(16384, ge=1)
-    symmetric: bool = True
-    reread_queue: bool = False
+    def idle(self) -> frozenset[str]:
+        """There is no second pass unless the views change roles."""
+        return frozenset() if self.symmetric else frozenset({"reread_queue"})
 
     def heads(self, encoder: nn.Module) -> dict[str, nn.Module]:
         """Projector, twins of encoder and projector, queue."""

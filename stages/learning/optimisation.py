@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pipeline.parameters import OWN, Parameters, constant
 
 
-class Optimisation(BaseModel):
+class Optimisation(Parameters):
     """SGD, its schedule, and the arithmetic.
 
     Parameters
@@ -49,27 +50,34 @@ class Optimisation(BaseModel):
         Let ``torch.compile`` fuse encoder and heads: slow to start.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    epochs: int = constant(300, "CtP code: pretraining_runtime_ucf.py", ge=1)
+    batch_size: int = constant(32, "CtP code: 4 clips on 8 devices", ge=1)
+    accumulate: int = constant(1, OWN, ge=1)
+    learning_rate: float = constant(0.01, "CtP code: pretraining_runtime_ucf.py", gt=0)
+    rate_per: int | None = constant(None, "CtP code: no scaling", ge=1)
+    momentum: float = constant(0.9, "CtP code: pretraining_runtime_ucf.py", ge=0, lt=1)
+    weight_decay: float = constant(1e-4, "CtP code: pretraining_runtime_ucf.py", ge=0)
+    decay_kernels_only: bool = constant(False, "CtP code: all weights decay")
+    schedule: Literal["step", "cosine"] = constant("step", "CtP code: pretraining_runtime_ucf.py")
+    milestones: tuple[int, ...] = constant((100, 200), "CtP code: pretraining_runtime_ucf.py")
+    decay: float = constant(0.1, "CtP code: pretraining_runtime_ucf.py", gt=0, le=1)
+    floor: float = constant(0.0, OWN, ge=0, le=1)
+    by_step: bool = constant(False, OWN)
+    warmup_steps: int = constant(0, "CtP code: none", ge=0)
+    warmup_from: float = constant(0.0, OWN, ge=0, le=1)
+    gradient_clip: float | None = constant(40.0, "CtP code: pretraining_runtime_ucf.py", gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = constant("bfloat16", OWN)
+    channels_last: bool = constant(False, OWN)
+    compile: bool = constant(False, OWN)
 
-    epochs: int = Field(300, ge=1)
-    batch_size: int = Field(32, ge=1)
-    accumulate: int = Field(1, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
-    rate_per: int | None = Field(None, ge=1)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
-    decay_kernels_only: bool = False
-    schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[int, ...] = (100, 200)
-    decay: float = Field(0.1, gt=0, le=1)
-    floor: float = Field(0.0, ge=0, le=1)
-    by_step: bool = False
-    warmup_steps: int = Field(0, ge=0)
-    warmup_from: float = Field(0.0, ge=0, le=1)
-    gradient_clip: float | None = Field(40.0, gt=0)
-    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    channels_last: bool = False
-    compile: bool = False
+    def idle(self) -> frozenset[str]:
+        """What the other schedule needs, and details of a warm-up that there is not."""
+        other = {"floor", "by_step"} if self.schedule == "step" else {"milestones", "decay"}
+        return frozenset(other if self.warmup_steps else {*other, "warmup_from"})
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The rate that the schedule starts from."""
+        yield "peak_rate", self.peak_rate, "learning_rate * batch_size / rate_per"
 
     @property
     def peak_rate(self) -> float:

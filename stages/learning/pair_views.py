@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pictures import caption, stack, strip
-from stages.learning.views import ResizedCrop
+from stages.learning.views import CROP_ASPECT, FLIP_PROBABILITY, ResizedCrop
 from storage_schemas.frames import Frames
 
 _SHOWN = 4
@@ -19,7 +22,7 @@ def sample_view(
     indices: NDArray[np.int64],
     size: int,
     area: tuple[float, float],
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    aspect: tuple[float, float] = CROP_ASPECT,
     tries: int = 10,
 ) -> NDArray[np.uint8]:
     """The frames at `indices` through one random crop and flip: (T, size, size, 3)."""
@@ -33,6 +36,12 @@ def sample_view(
         tries=tries,
     )
     return geometry.apply(frames.decode(indices))
+
+
+def usual_crop(source: str) -> Iterable[tuple[str, Any, str]]:
+    """What `sample_view` does that no parameter changes; see `Parameters.consequences`."""
+    yield "crop_aspect", [round(bound, 4) for bound in CROP_ASPECT], source
+    yield "flip_probability", FLIP_PROBABILITY, source
 
 
 def picture_pair(*views: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -13,8 +13,8 @@ from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError
 from storage_schemas.frames import Frames
 
-_WIDTH = (0.1, 0.5)
-_ASPECT = (0.5, 2.0)
+BOX_WIDTH = (0.1, 0.5)
+BOX_ASPECT = (0.5, 2.0)
 _END = 0.999
 _SLIVER = 0.001  # what stays of a box that starts beyond the end
 
@@ -39,8 +39,8 @@ def random_boxes(
     """
     u = np.tile(rng.random(count), (4, 1)) if correlated else rng.random((4, count))
     low = np.minimum(u[:2], _END - _SLIVER)
-    width = _WIDTH[0] + u[2] * (_WIDTH[1] - _WIDTH[0])
-    height = width * (_ASPECT[0] + u[3] * (_ASPECT[1] - _ASPECT[0]))
+    width = BOX_WIDTH[0] + u[2] * (BOX_WIDTH[1] - BOX_WIDTH[0])
+    height = width * (BOX_ASPECT[0] + u[3] * (BOX_ASPECT[1] - BOX_ASPECT[0]))
     high = np.minimum(u[:2] + np.stack([width, height]), _END)
     return np.concatenate([low, high]).T.astype(np.float32)
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.parameters import Parameters, constant
 from stages.learning.method import Step
 from stages.learning.momentum_contrast import follow_twins
 
@@ -32,7 +32,7 @@ class Speeds(NamedTuple):
     other: Tensor
 
 
-class RelativeSpeed(BaseModel):
+class RelativeSpeed(Parameters):
     """Settings of both tasks: telling videos apart, and telling speeds apart.
 
     Parameters
@@ -53,19 +53,19 @@ class RelativeSpeed(BaseModel):
         Which key becomes a negative of later steps.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    speed: int = Field(2, ge=2)
-    slow_share: float = Field(0.5, ge=0, le=1)
-    dim: int = Field(128, ge=1)
-    temperature: float = Field(0.07, gt=0)
-    momentum: float = Field(0.999, ge=0, lt=1)
-    queue_size: int = Field(16384, ge=1)
-    margin: float = Field(2.0, ge=0)
-    speed_temperature: float = Field(0.07, gt=0)
-    video_weight: float = Field(1.0, ge=0)
-    speed_weight: float = Field(1.0, ge=0)
-    enqueue: Literal["other", "same"] = "other"
+    speed: int = constant(2, "RSPNet code: moco.diff_speed", ge=2)
+    slow_share: float = constant(0.5, "RSPNet code: alpha", ge=0, le=1)
+    dim: int = constant(128, "RSPNet code and supplement", ge=1)
+    temperature: float = constant(0.07, "RSPNet code; PreViTS supplement", gt=0)
+    momentum: float = constant(0.999, "RSPNet code", ge=0, lt=1)
+    queue_size: int = constant(16384, "RSPNet code", ge=1)
+    margin: float = constant(2.0, "RSPNet code: builder_diffspeed_diffloss.py", ge=0)
+    speed_temperature: float = constant(0.07, "RSPNet code: builder_diffspeed_diffloss.py", gt=0)
+    video_weight: float = constant(1.0, "RSPNet code: loss_lambda.libsonnet", ge=0)
+    speed_weight: float = constant(1.0, "RSPNet code: loss_lambda.libsonnet", ge=0)
+    enqueue: Literal["other", "same"] = constant(
+        "other", "RSPNet code: builder_diffspeed_diffloss.py"
+    )
 
     def heads(self, encoder: nn.Module) -> dict[str, nn.Module]:
         """A projector a task, their twins, and the queue."""

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Of a crop's width and height, and of mirroring, wherever a method does not differ.
+CROP_ASPECT = (3 / 4, 4 / 3)
+FLIP_PROBABILITY = 0.5
+
 
 @dataclass(frozen=True)
 class CropAndFlip:
@@ -92,9 +96,9 @@ class ResizedCrop:
         width: int,
         size: int,
         area: tuple[float, float],
-        aspect: tuple[float, float] = (3 / 4, 4 / 3),
+        aspect: tuple[float, float] = CROP_ASPECT,
         tries: int = 10,
-        flip_probability: float = 0.5,
+        flip_probability: float = FLIP_PROBABILITY,
         log_aspect: bool = True,
     ) -> ResizedCrop:
         """Draw area, aspect (uniform, or its logarithm is), place and flip.

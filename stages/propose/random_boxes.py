@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 from zlib import crc32
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline.parameters import constant
 from stages.propose.regions import RegionBoxes
 from stages.propose.segment_stage import ProposalStage, check_order
 from storage_schemas.frames import Frames
@@ -34,11 +36,11 @@ class RandomBoxes(ProposalStage, name="random_boxes", version=2):
         The draw depends on it, on the video's id and on the frame.
     """
 
-    num_boxes: int = Field(8, ge=1)
-    min_width: float = Field(0.1, gt=0, lt=1)
-    max_width: float = Field(0.5, gt=0, lt=1)
-    min_aspect: float = Field(0.5, gt=0)
-    max_aspect: float = Field(2.0, gt=0)
+    num_boxes: int = constant(8, "ConST-CL code: video_ssl_inputs.py", ge=1)
+    min_width: float = constant(0.1, "ConST-CL code: video_ssl_inputs.py", gt=0, lt=1)
+    max_width: float = constant(0.5, "ConST-CL code: video_ssl_inputs.py", gt=0, lt=1)
+    min_aspect: float = constant(0.5, "ConST-CL code: video_ssl_inputs.py", gt=0)
+    max_aspect: float = constant(2.0, "ConST-CL code: video_ssl_inputs.py", gt=0)
     draws: Literal["independent", "correlated"] = "independent"
     seed: int = Field(0, ge=0)
 
@@ -48,14 +50,15 @@ class RandomBoxes(ProposalStage, name="random_boxes", version=2):
         check_order(self.min_aspect, self.max_aspect, "min_aspect and max_aspect")
         return self
 
-    def propose(self, frames: Frames, t: int) -> RegionBoxes:
-        """Boxes of one frame, numbered as they are drawn; no pixel is looked at."""
-        rng = np.random.default_rng([self.seed, crc32(frames.video_id.encode()), t])
-        boxes = sample_boxes(rng, self)
-        # A corner beyond 0.999 would turn the box inside out; it keeps a sliver instead.
-        boxes[:, :2] = np.minimum(boxes[:, :2], 0.998)
-        xyxy = boxes * np.array([frames.width, frames.height] * 2)
-        return np.arange(self.num_boxes, dtype=np.int32), xyxy.astype(np.float32)
+    def propose(self, frames: Frames, chosen: Sequence[int]) -> Iterator[RegionBoxes]:
+        """Boxes of each frame, numbered as they are drawn; no pixel is looked at."""
+        for t in chosen:
+            rng = np.random.default_rng([self.seed, crc32(frames.video_id.encode()), t])
+            boxes = sample_boxes(rng, self)
+            # A corner beyond 0.999 would turn the box inside out; it keeps a sliver instead.
+            boxes[:, :2] = np.minimum(boxes[:, :2], 0.998)
+            xyxy = boxes * np.array([frames.width, frames.height] * 2)
+            yield np.arange(self.num_boxes, dtype=np.int32), xyxy.astype(np.float32)
 
 
 def sample_boxes(rng: np.random.Generator, parameters: RandomBoxes) -> NDArray[np.float64]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,19 @@ from storage_schemas.jpeg import decode_jpeg
 class ProposalStage(VideoStage, kind=True):
     """A stage that proposes boxes in every ``frame_stride``-th stored frame.
 
-    Define ``propose(self, frames, t)``.
+    Define ``propose(self, frames, chosen)``.
     """
 
     frame_stride: int = Field(8, ge=1)
 
-    def propose(self, frames: Frames, t: int) -> RegionBoxes:
-        """Region numbers (N,) and boxes (N, 4) of stored frame `t`, in its pixels."""
+    def propose(self, frames: Frames, chosen: Sequence[int]) -> Iterator[RegionBoxes]:
+        """Region numbers (N,) and boxes (N, 4) of each chosen frame, in its pixels."""
         raise NotImplementedError
 
     def process(self, *, frames: Frames) -> Boxes:
         """Proposals of every ``frame_stride``-th frame."""
         chosen = np.arange(0, len(frames), self.frame_stride, dtype=np.int32)
-        found = [self.propose(frames, int(t)) for t in chosen]
+        found = list(self.propose(frames, chosen.tolist()))
         return Boxes(
             video_id=frames.video_id,
             num_frames=len(frames),
@@ -47,12 +47,11 @@ class ProposalStage(VideoStage, kind=True):
 class SegmentStage(ProposalStage, kind=True):
     """A stage whose proposals are the boxes of segments.
 
-    Define ``segment(self, frame_HWC, shrink)``.
+    Define ``segment(self, frame_HWC, shrink)``; a stage that carries something from frame to
+    frame defines ``segment_run`` and `run_length` as well.
 
     Parameters
     ----------
-    backend : {"skimage", "opencv"}
-        Library that segments; their segments differ a little.
     short_side : int, optional
         Frames are shrunk to this short side, in pixels, before they are segmented; None
         segments stored frames. Other lengths and areas are in pixels of the stored frame.
@@ -64,7 +63,6 @@ class SegmentStage(ProposalStage, kind=True):
         Keep the largest boxes of a frame only.
     """
 
-    backend: Literal["skimage", "opencv"] = "skimage"
     short_side: int | None = Field(120, ge=8)
     min_side: float = Field(0.05, ge=0, le=1)
     max_side: float = Field(0.7, ge=0, le=1)
@@ -79,45 +77,76 @@ class SegmentStage(ProposalStage, kind=True):
         """Label maps (h, w) of one RGB frame (h, w, 3), uint8, `shrink` times its stored size."""
         raise NotImplementedError
 
-    def frame_maps(self, frames: Frames, t: int) -> Sequence[NDArray[np.integer]]:
-        """Label maps of stored frame `t`, shrunk to ``short_side``, mostly by the JPEG codec."""
-        side = min(frames.height, frames.width)
-        least = self.short_side or side
-        by_codec = max((n for n in (1, 2, 4, 8) if side >= n * least), default=1)
-        image_HWC = decode_jpeg(frames.jpegs[t], shrink=by_codec)
-        return self._segmented(image_HWC, frames.height, frames.width)
+    def segment_run(
+        self, frames_HWC: Iterable[NDArray[np.uint8]], shrink: float
+    ) -> Iterator[Sequence[NDArray[np.integer]]]:
+        """Label maps of each of at most `run_length` frames that follow each other."""
+        return (self.segment(frame_HWC, shrink) for frame_HWC in frames_HWC)
+
+    @property
+    def run_length(self) -> int:
+        """After how many frames nothing is carried on; a frame rests on no other run's."""
+        return 1
 
     def label_maps(self, frame_HWC: NDArray[np.uint8]) -> Sequence[NDArray[np.integer]]:
         """Label maps of one RGB frame (H, W, 3), uint8, shrunk to ``short_side``."""
-        return self._segmented(frame_HWC, *frame_HWC.shape[:2])
+        height, width = frame_HWC.shape[:2]
+        shrink = self._shrink(height, width)
+        return self.segment(_resized(frame_HWC, height, width, shrink), shrink)
 
-    def _segmented(
-        self, image_HWC: NDArray[np.uint8], height: int, width: int
-    ) -> Sequence[NDArray[np.integer]]:
-        import cv2
+    def frame_maps(self, frames: Frames, t: int) -> Sequence[NDArray[np.integer]]:
+        """Label maps of stored frame `t`, a multiple of ``frame_stride``."""
+        first = t - t % (self.frame_stride * self.run_length)
+        *_, maps = self._maps(frames, range(first, t + 1, self.frame_stride))
+        return maps
 
-        shrink = min(1.0, (self.short_side or height) / min(height, width))
-        size = (round(width * shrink), round(height * shrink))
-        if image_HWC.shape[1::-1] != size:
-            image_HWC = np.asarray(cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA))
-        return self.segment(image_HWC, shrink)
+    def _maps(
+        self, frames: Frames, chosen: Sequence[int]
+    ) -> Iterator[Sequence[NDArray[np.integer]]]:
+        """Label maps of each chosen frame; the first begins a run."""
+        shrink = self._shrink(frames.height, frames.width)
+        for first in range(0, len(chosen), self.run_length):
+            run = chosen[first : first + self.run_length]
+            yield from self.segment_run((self._small(frames, t, shrink) for t in run), shrink)
 
-    def propose(self, frames: Frames, t: int) -> RegionBoxes:
-        """Boxes of one frame's segments; of M label maps, region ``i * M + m`` is i of map m."""
-        maps = self.frame_maps(frames, t)
-        found = [
-            segment_boxes(labels, min_side=self.min_side, max_side=self.max_side) for labels in maps
-        ]
-        regions = [numbers * len(maps) + m for m, (numbers, _) in enumerate(found)]
+    def _shrink(self, height: int, width: int) -> float:
+        return min(1.0, (self.short_side or height) / min(height, width))
+
+    def _small(self, frames: Frames, t: int, shrink: float) -> NDArray[np.uint8]:
+        """A stored frame, shrunk mostly by the JPEG codec."""
+        by_codec = max(n for n in (1, 2, 4, 8) if n * shrink <= 1)
+        image_HWC = decode_jpeg(frames.jpegs[t], shrink=by_codec)
+        return _resized(image_HWC, frames.height, frames.width, shrink)
+
+    def propose(self, frames: Frames, chosen: Sequence[int]) -> Iterator[RegionBoxes]:
+        """Boxes of each frame's segments; of M label maps, region ``i * M + m`` is i of map m."""
         size = np.array([frames.width, frames.height] * 2, np.float32)
-        grain = size / np.array(maps[0].shape[::-1] * 2, np.float32)
-        xyxy = np.concatenate([boxes for _, boxes in found]) * grain
-        return keep_largest((np.concatenate(regions), np.minimum(xyxy, size)), self.max_boxes)
+        for maps in self._maps(frames, chosen):
+            found = [
+                segment_boxes(labels, min_side=self.min_side, max_side=self.max_side)
+                for labels in maps
+            ]
+            regions = [numbers * len(maps) + m for m, (numbers, _) in enumerate(found)]
+            grain = size / np.array(maps[0].shape[::-1] * 2, np.float32)
+            xyxy = np.concatenate([boxes for _, boxes in found]) * grain
+            yield keep_largest((np.concatenate(regions), np.minimum(xyxy, size)), self.max_boxes)
 
     def marks(self, frame: int, output: Any, frames: Frames) -> Sequence[Mark]:
         """Borders of the segments of the first label map below the boxes."""
         regions_HW = self.frame_maps(frames, frame)[0]
         return [Mark(regions_HW=regions_HW), *super().marks(frame, output, frames)]
+
+
+def _resized(
+    image_HWC: NDArray[np.uint8], height: int, width: int, shrink: float
+) -> NDArray[np.uint8]:
+    """An image at `shrink` times a stored frame's size."""
+    import cv2
+
+    size = (round(width * shrink), round(height * shrink))
+    if image_HWC.shape[1::-1] == size:
+        return image_HWC
+    return np.asarray(cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def check_order(low: float, high: float, names: str) -> None:

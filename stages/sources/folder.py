@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,9 +101,9 @@ class _Found:
             text = ", ".join(f"{suffix or 'no extension'} {n}" for suffix, n in kinds)
             notes.append(f"{sum(self.ignored.values())} files ignored: {text}")
         if self.links:
-            notes.append(f"{len(self.links)} linked folders not followed: {_some(self.links)}")
+            notes.append(f"{len(self.links)} linked folders not followed: {some(self.links)}")
         if self.unreadable:
-            notes.append(f"{len(self.unreadable)} folders unreadable: {_some(self.unreadable)}")
+            notes.append(f"{len(self.unreadable)} folders unreadable: {some(self.unreadable)}")
         return notes
 
 
@@ -142,7 +142,8 @@ def video_id(relative: Path) -> str:
     return os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace")
 
 
-def _some(names: list[str], shown: int = 3) -> str:
+def some(names: Collection[str], shown: int = 3) -> str:
+    """The first names in alphabetical order, and a sign that there are more."""
     return ", ".join(sorted(names)[:shown]) + (", …" if len(names) > shown else "")
 
 

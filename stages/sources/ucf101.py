@@ -8,17 +8,15 @@ Soomro et al., *UCF101*, CRCV-TR-12-01, 2012; specs/downstream.md section 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage
+from stages.sources.listed import match
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
-from storage_schemas.videos import VideoFile
-
-_SHOWN = 3
 
 
 class Ucf101(Source, name="ucf101", version=1):
@@ -40,31 +38,18 @@ class Ucf101(Source, name="ucf101", version=1):
         # A broken link counts as present: decode quarantines it with its cause.
         files = [path for path in sorted(videos_root.glob("*/*")) if not path.is_dir()]
         exact = {path.relative_to(videos_root).as_posix(): path for path in files}
-        folded = {name.lower(): path for name, path in exact.items()}
-        videos, labels, missing = [], [], []
+        folded = {name.lower(): name for name in exact}
         for row in rows:
-            path = exact.get(row.video_id) or folded.get(row.video_id.lower())
-            if path is None:
-                missing.append(row.video_id)
-                continue
-            size = path.stat().st_size if path.exists() else 0
-            videos.append(
-                VideoFile(video_id=row.video_id, digest=digest(path), bytes=size, path=path)
-            )
-            labels.append(row)
-        if not videos:
+            if row.video_id not in exact and row.video_id.lower() in folded:
+                name = folded[row.video_id.lower()]
+                exact[row.video_id] = exact.pop(name)
+        listing = match(rows, exact, digest=digest)
+        if not listing.videos:
             raise SourceError(
                 f"{videos_root} holds none of the {len(rows)} videos of split {self.split}; it "
                 f"must contain <Class>/v_<Class>_gXX_cYY.avi. Set --set {self.name}.path=DIR"
             )
-        notes = []
-        if missing:
-            notes.append(f"{len(missing)} videos of the split are missing: {_some(missing)}")
-        used = {video.path for video in videos}
-        extra = [name for name, path in exact.items() if path not in used]
-        if extra:
-            notes.append(f"{len(extra)} files are not in the split: {_some(extra)}")
-        return Listing(videos=videos, labels=labels, notes=notes)
+        return listing
 
 
 def read_split(lists: Path, split: int) -> list[LabelRow]:
@@ -98,7 +83,3 @@ def read_split(lists: Path, split: int) -> list[LabelRow]:
                 raise SourceError(f"{path}:{number}: {video_id!r} is listed twice")
             rows[video_id] = LabelRow(video_id=video_id, label=found[1], split=kind)
     return [rows[video_id] for video_id in sorted(rows)]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from pipeline.marks import draw_marks, patch_marks
+from pipeline.parameters import OWN, cited, constant
 from pipeline.pictures import grid
 from pipeline.stage import Context, GatherStage
 from stages.synthesize.keyframes import Interpolation
-from stages.synthesize.trajectories import REFERENCE_SIZE, Law, sample_bank
-from storage_schemas.trajectories import Trajectories
+from stages.synthesize.trajectories import (
+    ANCHOR_ASPECTS,
+    ANCHOR_JITTER,
+    ANCHOR_SIDES,
+    EDGE_RANGE,
+    OPACITY_PROBABILITIES,
+    OPACITY_RANGE,
+    REFERENCE_SIZE,
+    SHAPE_PROBABILITIES,
+    SOFT_EDGE_PROBABILITY,
+    Law,
+    sample_bank,
+)
+from storage_schemas.trajectories import SHAPES, Trajectories
 
 BLOCK = 1024  # clips drawn at once, from one seed
+_CODE = "CtP code: ctp_transforms.py"
 _TILE, _GREY = 224, 240  # side and paper of a picture in the preview
 
 
@@ -54,23 +68,41 @@ class Synthesize(GatherStage, name="synthesize", version=2):
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # The released code: 2 to 4 key frames in all, three ways of moving between them.
-        "reference": {"inner_probabilities": (0.5, 0.3, 0.2), "interpolation": "random"},
-        # The supplement: 3 to 5 key frames, linear.
-        "paper": {"inner_probabilities": (0.0, 1 / 3, 1 / 3, 1 / 3), "interpolation": "linear"},
+        # 2 to 4 key frames in all, three ways of moving between them.
+        "reference": {
+            "inner_probabilities": cited((0.5, 0.3, 0.2), _CODE),
+            "interpolation": cited("random", "CtP code: dynamic_utils.py"),
+        },
+        # 3 to 5 key frames, linear.
+        "paper": {
+            "inner_probabilities": cited((0.0, 1 / 3, 1 / 3, 1 / 3), "CtP supplement"),
+            "interpolation": cited("linear", "CtP supplement"),
+        },
     }
 
-    preset: Literal["reference", "paper"] = "reference"
-    num_trajectories: int = Field(4096, ge=1)
-    num_patches: int = Field(3, ge=1)
-    num_frames: int = Field(16, ge=2)
-    size: int = Field(112, ge=32)
-    inner_probabilities: tuple[float, ...] = (0.5, 0.3, 0.2)
-    interpolation: Interpolation = "random"
-    location_velocity: float = Field(3.0, ge=0)
-    size_velocity: float = Field(0.025, ge=0)
-    visible_probability: float = Field(0.8, ge=0, le=1)
-    seed: int = Field(0, ge=0)
+    preset: Literal["reference", "paper"] = constant("reference", "CtP code")
+    num_trajectories: int = constant(4096, OWN, ge=1)
+    num_patches: int = constant(3, "CtP code; supplement figure 2", ge=1)
+    num_frames: int = constant(16, "CtP code: pretraining_runtime_ucf.py", ge=2)
+    size: int = constant(112, "CtP code: pretraining_runtime_ucf.py", ge=32)
+    inner_probabilities: tuple[float, ...] = constant((0.5, 0.3, 0.2), _CODE)
+    interpolation: Interpolation = constant("random", _CODE)
+    location_velocity: float = constant(3.0, "CtP code and supplement", ge=0)
+    size_velocity: float = constant(0.025, "CtP code and supplement", ge=0)
+    visible_probability: float = constant(0.8, "CtP code: label_prob", ge=0, le=1)
+    seed: int = constant(0, OWN, ge=0)
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """What boxes and masks are drawn from, in pixels of this crop."""
+        sides = (ANCHOR_SIDES * self.size / REFERENCE_SIZE).tolist()
+        yield "anchor_sides", sides, f"{_CODE}; supplement"
+        yield "anchor_aspects", ANCHOR_ASPECTS.tolist(), f"{_CODE}; supplement"
+        yield "anchor_jitter", ANCHOR_JITTER, _CODE
+        yield "opacity", list(OPACITY_RANGE), _CODE
+        yield "opacity_inner_probabilities", list(OPACITY_PROBABILITIES), _CODE
+        yield "shape_probabilities", dict(zip(SHAPES, SHAPE_PROBABILITIES, strict=True)), _CODE
+        yield "soft_edge_probability", SOFT_EDGE_PROBABILITY, _CODE
+        yield "soft_edge", list(EDGE_RANGE), _CODE
 
     @model_validator(mode="after")
     def _check_probabilities(self) -> Synthesize:

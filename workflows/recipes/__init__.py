@@ -1,7 +1,10 @@
-"""Recipes: each module's ``recipe()`` returns the target steps of a graph.
+"""Recipes: functions that return the target steps of a graph.
 
-A recipe *is* the DAG and its documentation. `load` finds one by its module's name here, or
-by a module's path outside the repository; `names` lists those that ship.
+A recipe *is* the DAG and its documentation. A module here holds one, ``recipe()``, which is
+called as the module; or the recipes of a method: public functions without parameters that
+return steps, each called ``<module>_<function>``. `load` finds one by name, or the
+``recipe()`` of a module outside the repository by the module's path; `names` lists those
+that ship.
 """
 
 from __future__ import annotations
@@ -9,35 +12,70 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import get_type_hints
 
 from pipeline.graph import Step
 from storage_schemas.errors import ParameterError
 
+Recipe = Callable[[], Sequence[Step]]
+
 
 def names() -> list[str]:
     """Names of the recipes that ship with tubelet."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [name for module in _modules() for name in _recipes(module)]
 
 
 def load(name: str) -> Sequence[Step]:
     """Target steps of a recipe; raises `ParameterError` naming the nearest."""
-    shipped = name in names()
-    if not shipped and "." not in name and importlib.util.find_spec(name) is None:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names())}"
-        raise ParameterError(f"no recipe is named {name!r}; {hint}")
-    path = f"{__name__}.{name}" if shipped else name
-    try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        raise ParameterError(f"recipe {path!r} cannot be imported: {error}") from error
-    steps: Sequence[Step] = module.recipe()
-    return steps
+    return _find(name)()
 
 
 def describe(name: str) -> str:
     """First line of a recipe's documentation."""
-    module = importlib.import_module(f"{__name__}.{name}")
-    return (module.__doc__ or "").strip().partition("\n")[0]
+    found = _find(name)
+    module = inspect.getmodule(found) if found.__name__ == "recipe" else None
+    return (inspect.getdoc(module or found) or "").partition("\n")[0]
+
+
+def _modules() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _recipes(module_name: str) -> dict[str, Recipe]:
+    """Recipes of a module that ships, by name, in the order of the file."""
+    module = importlib.import_module(f"{__name__}.{module_name}")
+    return {
+        module_name if name == "recipe" else f"{module_name}_{name}": value
+        for name, value in vars(module).items()
+        if _is_recipe(value, module) and not name.startswith("_")
+    }
+
+
+def _is_recipe(value: object, module: ModuleType) -> bool:
+    return (
+        inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not inspect.signature(value).parameters
+        and get_type_hints(value).get("return") == Sequence[Step]
+    )
+
+
+def _find(name: str) -> Recipe:
+    for module_name in _modules():
+        if name == module_name or name.startswith(f"{module_name}_"):
+            found = _recipes(module_name).get(name)
+            if found is not None:
+                return found
+    if "." not in name and importlib.util.find_spec(name) is None:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names())}"
+        raise ParameterError(f"no recipe is named {name!r}; {hint}")
+    try:
+        recipe: Recipe = importlib.import_module(name).recipe
+    except ModuleNotFoundError as error:
+        raise ParameterError(f"recipe {name!r} cannot be imported: {error}") from error
+    return recipe

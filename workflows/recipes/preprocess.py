@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.graph import Step
+from pipeline.parameters import OWN, cited
 from stages.decode.decode import Decode
 from stages.detect.detect import Detect
 from stages.propose.felzenszwalb import Felzenszwalb
@@ -27,4 +28,4 @@ def recipe() -> Sequence[Step]:
         Detect().of(frames=frames),
         MakeShard().of(frames=frames),
     ]
-    return [Report(title="tubelet preprocess").of(about=made)]
+    return [Report(title=cited("tubelet preprocess", OWN)).of(about=made)]

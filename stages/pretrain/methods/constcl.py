@@ -13,17 +13,18 @@ global batch, not over each device's; a map with fewer frames than the context g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import field_validator
 
+from pipeline.parameters import OWN, Parameters, constant
 from pipeline.pictures import caption, draw_boxes, stack, strip
 from stages.learning.clip_pair import ClipPair, Draw
 from stages.learning.method import Step
-from stages.learning.region_boxes import proposals_in_view, random_boxes
+from stages.learning.region_boxes import BOX_ASPECT, BOX_WIDTH, proposals_in_view, random_boxes
 from stages.learning.sample import Sample
 from storage_schemas.errors import ParameterError
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _SHOWN = 160  # height of a pictured frame
 
 
-class RegionContrast(BaseModel):
+class RegionContrast(Parameters):
     """Settings of the local half (constcl.md sections 4.2-4.5).
 
     Parameters
@@ -52,15 +53,13 @@ class RegionContrast(BaseModel):
         Of the loss beside that of whole clips.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    bins: int = Field(4, ge=1)
-    context: int = Field(5, ge=1)
-    layers: int = Field(3, ge=1)
-    heads: int = Field(3, ge=1)
-    dim: int = Field(128, ge=1)
-    temperature: float = Field(0.2, gt=0)
-    weight: float = Field(0.001, ge=0)
+    bins: int = constant(4, "ConST-CL code: configs/head.py", ge=1)
+    context: int = constant(5, "ConST-CL README and code: context_length", ge=1)
+    layers: int = constant(3, "ConST-CL supplement table 2; code", ge=1)
+    heads: int = constant(3, "ConST-CL supplement table 2; code", ge=1)
+    dim: int = constant(128, "ConST-CL supplement table 2; code", ge=1)
+    temperature: float = constant(0.2, "ConST-CL code: losses.py", gt=0)
+    weight: float = constant(0.001, "ConST-CL code: default", ge=0)
 
     @field_validator("context")
     @classmethod
@@ -90,12 +89,27 @@ class ConstCL(ClipPair, version=1):
 
     needs: ClassVar[frozenset[str]] = frozenset({"proposals"})
     encoder_options: ClassVar[Mapping[str, int]] = {"branches": 2}
+    form_from: ClassVar[str] = "ConST-CL supplement table 1; yaml"
 
-    boxes: Literal["random", "correlated", "proposals"] = "random"
-    num_boxes: int = Field(8, ge=1)
-    min_side: float = Field(0.05, ge=0, lt=1)
-    reach: int = Field(8, ge=0)
-    region: RegionContrast = RegionContrast()
+    boxes: Literal["random", "correlated", "proposals"] = constant(
+        "random", "ConST-CL README: all released models"
+    )
+    num_boxes: int = constant(8, "ConST-CL supplement and code", ge=1)
+    min_side: float = constant(0.05, "ConST-CL supplement", ge=0, lt=1)
+    reach: int = constant(8, OWN, ge=0)
+    region: RegionContrast = constant(RegionContrast(), "ConST-CL code")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """What drawn boxes are like, as shares of a view."""
+        yield from super().consequences()
+        if self.boxes != "proposals":
+            yield "box_width", list(BOX_WIDTH), "ConST-CL code: video_ssl_inputs.py"
+            yield "box_aspect", list(BOX_ASPECT), "ConST-CL code: video_ssl_inputs.py"
+
+    def idle(self) -> frozenset[str]:
+        """What concerns proposals, if boxes are drawn; colours, if they are not changed."""
+        proposed = frozenset() if self.boxes == "proposals" else {"min_side", "reach"}
+        return super().idle() | proposed
 
     def reads(self) -> frozenset[str]:
         """Proposals, unless boxes are drawn."""

@@ -12,13 +12,13 @@ so that small machines can train with 8 frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from pipeline.parameters import OWN, constant
 from pipeline.pictures import draw_boxes, strip
 from stages.learning.clips import sample_clip
 from stages.learning.method import Method, Step
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from stages.learning.objective import Objective
 
+_RUNTIME, _HEAD = "CtP code: pretraining_runtime_ucf.py", "CtP code: ctp_head.py"
 _SHORT_SIDES = (1.0, 128 / 112, 144 / 112)  # of the crop's side
 
 
@@ -50,19 +51,25 @@ class CtP(Method, version=2):
 
     needs: ClassVar[frozenset[str]] = frozenset({"trajectories"})
     encoder_options: ClassVar[Mapping[str, int]] = {"last_spatial_stride": 1}
+    form_from: ClassVar[str] = "CtP supplement and code"
 
-    num_frames: int = Field(16, ge=8, multiple_of=8)
-    size: int = Field(112, ge=32)
-    strides: tuple[int, ...] = (1, 2, 3, 4, 5)
-    flip_probability: float = Field(0.5, ge=0, le=1)
-    colour: bool = True
-    patch_gain: float = Field(0.0, ge=0, le=2)
-    paste_on: Literal["worker", "device"] = "worker"
-    hidden: int = Field(512, ge=1)
-    roi_bins: int = Field(5, ge=1)
-    initial_std: float = Field(0.001, gt=0)
-    centre_scale: float = Field(0.8, gt=0)
-    size_scale: float = Field(0.04, gt=0)
+    num_frames: int = constant(16, _RUNTIME, ge=8, multiple_of=8)
+    size: int = constant(112, _RUNTIME, ge=32)
+    strides: tuple[int, ...] = constant((1, 2, 3, 4, 5), _RUNTIME)
+    flip_probability: float = constant(0.5, _RUNTIME, ge=0, le=1)
+    colour: bool = constant(True, _RUNTIME)
+    patch_gain: float = constant(0.0, "CtP code: none", ge=0, le=2)
+    paste_on: Literal["worker", "device"] = constant("worker", OWN)
+    hidden: int = constant(512, _HEAD, ge=1)
+    roi_bins: int = constant(5, _HEAD, ge=1)
+    initial_std: float = constant(0.001, _HEAD, gt=0)
+    centre_scale: float = constant(0.8, _HEAD, gt=0)
+    size_scale: float = constant(0.04, _HEAD, gt=0)
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form, and the sizes that frames are shrunk to before they are cut."""
+        yield from super().consequences()
+        yield "short_sides", [round(self.size * share) for share in _SHORT_SIDES], _RUNTIME
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``clip`` (T, S, S, 3) uint8 with patches, ``boxes`` (K, T, 4) float32 in pixels.

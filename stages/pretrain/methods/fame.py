@@ -12,21 +12,21 @@ size, so that a training does not depend on the number of devices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from pipeline.marks import Mark, draw_marks
+from pipeline.parameters import OWN, cited, constant
 from pipeline.pictures import caption, stack, strip
 from stages.learning.clips import sample_window
 from stages.learning.colour import ColourLaw
 from stages.learning.foreground import Foreground
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast
-from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.sample import Sample
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stages.learning.objective import Objective
 
 _QUEUE = 65536
+_WINDS = "FAME code: moco/loader.py"
 _BACKGROUND = 5  # blue in the palette
 
 
@@ -75,42 +76,60 @@ class FAME(Method, version=1):
     """
 
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "FAME code: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
-            "foreground": {"hue": "reference"},
-            "contrast": {"queue_size": _QUEUE, "reread_queue": False},
-            "colour_law": {"contrast_around": "luma"},
-            "frozen_blur": False,
+            "foreground": {"hue": cited("reference", _WINDS)},
+            "contrast": {"reread_queue": cited(False, "FAME supplement")},
+            "colour_law": {"contrast_around": cited("luma", "tubelet; one factor a clip")},
+            "frozen_blur": cited(False, "FAME supplement"),
         },
         "reference": {
-            "foreground": {"hue": "reference"},
-            "contrast": {"queue_size": _QUEUE, "reread_queue": True},
-            "colour_law": {"contrast_around": "frame_luma"},
-            "frozen_blur": True,
+            "foreground": {"hue": cited("reference", _WINDS)},
+            "contrast": {"reread_queue": cited(True, "FAME code: moco/builder.py")},
+            "colour_law": {"contrast_around": cited("frame_luma", "FAME code: kornia")},
+            "frozen_blur": cited(True, "FAME code: moco/loader.py"),
         },
         "intended": {
-            "foreground": {"hue": "intended"},
-            "contrast": {"queue_size": _QUEUE, "reread_queue": False},
-            "colour_law": {"contrast_around": "luma"},
-            "frozen_blur": False,
+            "foreground": {"hue": cited("intended", "tubelet; a hue winds once")},
+            "contrast": {"reread_queue": cited(False, "FAME supplement")},
+            "colour_law": {"contrast_around": cited("luma", "tubelet; one factor a clip")},
+            "frozen_blur": cited(False, "FAME supplement"),
         },
     }
 
-    preset: Literal["paper", "reference", "intended"] = "paper"
-    num_frames: int = Field(16, ge=2)
-    frame_stride: int = Field(2, ge=1)
-    size: int = Field(112, ge=32)
-    crop_area: tuple[float, float] = (0.2, 1.0)
-    foreground: Foreground = Foreground()
-    group: int | None = Field(8, ge=1)
-    keep_own: bool = True
-    order: Literal["merge_first", "colour_first"] = "merge_first"
-    contrast: MomentumContrast = MomentumContrast(queue_size=_QUEUE)
-    colour: bool = True
-    colour_law: ColourLaw = ColourLaw()
-    frozen_blur: bool = False
-    mean: tuple[float, float, float] = (0.43216, 0.394666, 0.37645)
-    std: tuple[float, float, float] = (0.22803, 0.22145, 0.216989)
+    preset: Literal["paper", "reference", "intended"] = constant("paper", OWN)
+    num_frames: int = constant(16, "FAME code: dataset", ge=2)
+    frame_stride: int = constant(2, "FAME code: dataset", ge=1)
+    size: int = constant(112, "FAME code: R(2+1)D; 224 for I3D", ge=32)
+    crop_area: tuple[float, float] = constant((0.2, 1.0), "FAME code: moco/loader.py")
+    foreground: Foreground = constant(Foreground(), "FAME code: moco/loader.py")
+    group: int | None = constant(8, "FAME README: 64 clips on 8 devices", ge=1)
+    keep_own: bool = constant(True, "FAME code: moco/loader.py")
+    order: Literal["merge_first", "colour_first"] = constant(
+        "merge_first", "FAME code: moco/loader.py"
+    )
+    contrast: MomentumContrast = constant(
+        MomentumContrast(queue_size=_QUEUE), "FAME supplement: Kinetics-400"
+    )
+    colour: bool = constant(True, "FAME code: moco/loader.py")
+    colour_law: ColourLaw = constant(ColourLaw(), "FAME supplement and code")
+    frozen_blur: bool = constant(False, "FAME supplement")
+    mean: tuple[float, float, float] = constant(
+        (0.43216, 0.394666, 0.37645), "FAME code: moco/loader.py"
+    )
+    std: tuple[float, float, float] = constant(
+        (0.22803, 0.22145, 0.216989), "FAME code: moco/loader.py"
+    )
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("FAME code: moco/loader.py")
+
+    def idle(self) -> frozenset[str]:
+        """What concerns colours that are not changed."""
+        return frozenset() if self.colour else frozenset({"colour_law", "frozen_blur"})
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``first``, which will be merged, and ``second``: (T, S, S, 3), uint8, of one video."""

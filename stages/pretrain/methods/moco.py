@@ -5,18 +5,18 @@ The baseline of RSPNet, PreViTS and FAME (He et al., CVPR 2020; Chen et al., 202
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from pipeline.parameters import constant
 from stages.learning.clips import sample_window
 from stages.learning.colour import ColourLaw
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast
-from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.sample import Sample
 
 if TYPE_CHECKING:
@@ -45,16 +45,30 @@ class MoCo(Method, version=1):
     """
 
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "FAME and PreViTS code: shuffled batches"
 
-    num_frames: int = Field(16, ge=1)
-    frame_stride: int = Field(2, ge=1)
-    size: int = Field(112, ge=32)
-    crop_area: tuple[float, float] = (0.2, 1.0)
-    contrast: MomentumContrast = MomentumContrast()
-    colour: bool = True
-    colour_law: ColourLaw = ColourLaw()
-    mean: tuple[float, float, float] = (0.43216, 0.394666, 0.37645)
-    std: tuple[float, float, float] = (0.22803, 0.22145, 0.216989)
+    num_frames: int = constant(16, "FAME code: dataset", ge=1)
+    frame_stride: int = constant(2, "FAME code: dataset", ge=1)
+    size: int = constant(112, "FAME code: R(2+1)D; 224 for I3D", ge=32)
+    crop_area: tuple[float, float] = constant((0.2, 1.0), "FAME code: moco/loader.py")
+    contrast: MomentumContrast = constant(MomentumContrast(), "FAME supplement and code")
+    colour: bool = constant(True, "FAME code: moco/loader.py")
+    colour_law: ColourLaw = constant(ColourLaw(), "FAME supplement and code")
+    mean: tuple[float, float, float] = constant(
+        (0.43216, 0.394666, 0.37645), "FAME code: moco/loader.py"
+    )
+    std: tuple[float, float, float] = constant(
+        (0.22803, 0.22145, 0.216989), "FAME code: moco/loader.py"
+    )
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("FAME code: moco/loader.py; RSPNet's is the same")
+
+    def idle(self) -> frozenset[str]:
+        """The law of colours that are not changed."""
+        return frozenset() if self.colour else frozenset({"colour_law"})
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``first`` and ``second``: clips (T, S, S, 3), uint8, of one video."""

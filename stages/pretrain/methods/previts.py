@@ -13,19 +13,20 @@ feature map; the attention pass sees the clips of the base loss, not a new draw 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from pipeline.parameters import OWN, cited, constant
 from pipeline.pictures import caption, stack, strip
 from stages.learning.clips import sample_window
 from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.covering_crop import Cover, sample_covering
 from stages.learning.method import Method, Step
 from stages.learning.momentum_contrast import MomentumContrast, embed_keys
+from stages.learning.pair_views import usual_crop
 from stages.learning.relative_speed import RelativeSpeed, encode_keys
 from stages.learning.sample import Sample
 from stages.learning.views import ResizedCrop
@@ -76,31 +77,64 @@ class PreViTS(Method, version=1):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tubes"})
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "PreViTS code, after RSPNet: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "recommended": {"min_cover": 0.3, "relu_first": True, "mask_pooling": "area"},
-        "released": {"min_cover": 0.2, "relu_first": False, "mask_pooling": "points"},
+        "recommended": {
+            "min_cover": cited(0.3, "PreViTS supplement: mu"),
+            "relu_first": cited(True, "tubelet; as Grad-CAM is defined"),
+            "mask_pooling": cited("area", "tubelet; keeps small objects"),
+        },
+        "released": {
+            "min_cover": cited(0.2, "PreViTS code: default"),
+            "relu_first": cited(False, "PreViTS code: grad_cam_s3d.py"),
+            "mask_pooling": cited("points", "PreViTS code: align_corners"),
+        },
     }
 
-    preset: Literal["recommended", "released"] = "recommended"
-    model: Literal["video", "image"] = "video"
-    num_frames: int = Field(16, ge=1)
-    size: int = Field(224, ge=32)
-    crop_area: tuple[float, float] = (0.4, 1.0)
-    constrain_time: bool = True
-    constrain_crop: bool = True
-    min_valid_frames: int = Field(60, ge=1)
-    min_tube_score: float = Field(0.5, ge=0, le=1)
-    min_cover: float = Field(0.3, ge=0, le=1)
-    cover: Cover = "mask"
-    attention_weight: float = Field(3.0, ge=0)
-    relu_first: bool = True
-    mask_pooling: Literal["area", "points"] = "area"
-    relative: RelativeSpeed = RelativeSpeed()
-    contrast: MomentumContrast = MomentumContrast(
-        hidden=None, temperature=0.07, queue_size=65536, symmetric=False
+    preset: Literal["recommended", "released"] = constant("recommended", OWN)
+    model: Literal["video", "image"] = constant("video", OWN)
+    num_frames: int = constant(16, "PreViTS code", ge=1)
+    size: int = constant(224, "PreViTS supplement and code", ge=32)
+    crop_area: tuple[float, float] = constant((0.4, 1.0), "PreViTS code")
+    constrain_time: bool = constant(True, "PreViTS code: withSeg")
+    constrain_crop: bool = constant(True, "PreViTS code: not nocc")
+    min_valid_frames: int = constant(60, "PreViTS code: withSeg_thre", ge=1)
+    min_tube_score: float = constant(0.5, OWN, ge=0, le=1)
+    min_cover: float = constant(0.3, "PreViTS supplement: mu", ge=0, le=1)
+    cover: Cover = constant(
+        "mask", "PreViTS code, get_random_crop_coords_mask_cover; the patent says IoU"
     )
-    colour: bool = True
-    colour_law: ColourLaw = ALWAYS_JITTERED
+    attention_weight: float = constant(3.0, "PreViTS supplement: lambda; code: gw", ge=0)
+    relu_first: bool = constant(True, OWN)
+    mask_pooling: Literal["area", "points"] = constant("area", OWN)
+    relative: RelativeSpeed = constant(RelativeSpeed(), "PreViTS code, after RSPNet")
+    contrast: MomentumContrast = constant(
+        MomentumContrast(
+            dim=128,
+            hidden=None,
+            temperature=0.07,
+            momentum=0.999,
+            queue_size=65536,
+            symmetric=False,
+        ),
+        "PreViTS code: moco_2D",
+    )
+    colour: bool = constant(True, "PreViTS code, after RSPNet")
+    colour_law: ColourLaw = constant(ALWAYS_JITTERED, "PreViTS code, after RSPNet")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("PreViTS code, after RSPNet")
+
+    def idle(self) -> frozenset[str]:
+        """What the other model needs, and what is not done."""
+        idle = {"relative", "num_frames"} if self.model == "image" else {"contrast"}
+        if not self.attention_weight:
+            idle |= {"relu_first", "mask_pooling"}
+        if not self.constrain_crop:
+            idle |= {"min_cover", "cover"}
+        return frozenset(idle if self.colour else {*idle, "colour_law"})
 
     @property
     def window(self) -> int:

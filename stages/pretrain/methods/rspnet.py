@@ -11,17 +11,17 @@ reference cuts it to a multiple of the batch, and speeds are assigned over the g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from pipeline.parameters import cited, constant
 from stages.learning.clips import sample_window
 from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.method import Method, Step
-from stages.learning.pair_views import picture_pair, sample_view
+from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.relative_speed import RelativeSpeed
 from stages.learning.sample import Sample
 
@@ -52,18 +52,40 @@ class RSPNet(Method, version=1):
     """
 
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
+    form_from: ClassVar[str] = "RSPNet code: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "reference": {"relative": {"margin": 2.0, "speed_temperature": 0.07}},
-        "paper": {"relative": {"margin": 0.15, "speed_temperature": 1.0}},
+        "reference": {
+            "relative": {
+                "margin": cited(2.0, "RSPNet code: builder_diffspeed_diffloss.py"),
+                "speed_temperature": cited(0.07, "RSPNet code: builder_diffspeed_diffloss.py"),
+            }
+        },
+        "paper": {
+            "relative": {
+                "margin": cited(0.15, "RSPNet overview figure; PreViTS supplement"),
+                "speed_temperature": cited(1.0, "RSPNet overview figure"),
+            }
+        },
     }
 
-    preset: Literal["reference", "paper"] = "reference"
-    num_frames: int = Field(16, ge=2)
-    size: int = Field(112, ge=32)
-    crop_area: tuple[float, float] = (0.4, 1.0)
+    preset: Literal["reference", "paper"] = constant(
+        "reference", "RSPNet code, which made the released weights"
+    )
+    num_frames: int = constant(16, "RSPNet code: moco-train-base.jsonnet", ge=2)
+    size: int = constant(112, "RSPNet code: config/pretrain, but 224 for S3D-G", ge=32)
+    crop_area: tuple[float, float] = constant((0.4, 1.0), "RSPNet code: transforms_video")
     relative: RelativeSpeed = RelativeSpeed()
-    colour: bool = True
-    colour_law: ColourLaw = ALWAYS_JITTERED
+    colour: bool = constant(True, "RSPNet code: transforms_video")
+    colour_law: ColourLaw = constant(ALWAYS_JITTERED, "RSPNet code: transforms_video")
+
+    def consequences(self) -> Iterable[tuple[str, Any, str]]:
+        """The encoder's form and the crop."""
+        yield from super().consequences()
+        yield from usual_crop("RSPNet code: transforms_video")
+
+    def idle(self) -> frozenset[str]:
+        """The law of colours that are not changed."""
+        return frozenset() if self.colour else frozenset({"colour_law"})
 
     def views(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
         """``query`` and ``key``: consecutive frames (T * speed, S, S, 3), uint8."""

@@ -6,7 +6,7 @@ The baseline of ConST-CL, and its global half (Qian et al., CVPR 2021).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 class SimCLR(ClipPair, version=1):
     """Hyper-parameters are those of `ClipPair`."""
+
+    form_from: ClassVar[str] = "CVRL code: yaml"
 
     def heads(self, encoder: nn.Module) -> Mapping[str, nn.Module]:
         """Projector."""

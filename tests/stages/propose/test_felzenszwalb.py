@@ -50,23 +50,27 @@ def test_both_runs_find_the_rectangles(
             assert np.abs(found - np.array(wanted)).max(axis=1).min() <= 3
 
 
+@pytest.mark.parametrize("min_area", [0.5, 1.0])
 @pytest.mark.parametrize("side", [None, 48])
-def test_no_segment_is_smaller_than_its_scale(
-    picture: np.ndarray, backend: str, side: int | None
+def test_no_segment_is_smaller_than_asked_for(
+    picture: np.ndarray, backend: str, side: int | None, min_area: float
 ) -> None:
     scales = (100, 500, 1000)
-    maps = Felzenszwalb(backend=backend, scales=scales, short_side=side).label_maps(picture)
-    for scale, labels in zip(scales, maps, strict=True):
+    stage = Felzenszwalb(backend=backend, scales=scales, short_side=side, min_area=min_area)
+    for scale, labels in zip(scales, stage.label_maps(picture), strict=True):
         _, areas = np.unique(labels, return_counts=True)
-        assert areas.min() * (picture.shape[0] / labels.shape[0]) ** 2 >= scale
+        assert areas.min() * (picture.shape[0] / labels.shape[0]) ** 2 >= min_area * scale
 
 
 def test_lengths_are_of_the_stored_frame(picture: np.ndarray, backend: str) -> None:
     large = picture.repeat(2, axis=0).repeat(2, axis=1)  # shrinks back to exactly `picture`
-    (one,) = Felzenszwalb(backend=backend, scales=(100,), sigma=0.8).label_maps(picture)
-    (two,) = Felzenszwalb(backend=backend, scales=(400,), sigma=1.6, short_side=96).label_maps(
-        large
-    )
+    # Steps keep their height where pixels are only repeated; of scale and area half is left.
+    one = Felzenszwalb(
+        backend=backend, scales=(100,), sigma=0.8, min_area=1.0, short_side=None
+    ).label_maps(picture)[0]
+    two = Felzenszwalb(
+        backend=backend, scales=(200,), sigma=1.6, min_area=2.0, short_side=96
+    ).label_maps(large)[0]
     np.testing.assert_array_equal(one, two)
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.scenes import Scene, SceneSpec, render
+from benchmarks.tubes import iou_table
+from pipeline.keys import artifact_key
 from stages.propose.regions import segment_boxes
 from stages.propose.slic import Slic
 
-BACKENDS = ("skimage", "opencv")
+BACKENDS = ("numpy", "skimage", "opencv")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -104,3 +110,86 @@ def test_the_published_picture_of_the_spec_gives_about_as_many_segments() -> Non
 def test_values_that_mean_nothing_are_refused(parameters: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(parameters))):
         Slic(**parameters)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return render(SceneSpec(seed=41, objects=2, camera="pan", cut=True, num_frames=48, noise=3.0))
+
+
+def first_maps(stage: Slic, frames: Any) -> list[np.ndarray]:
+    return [stage.frame_maps(frames, t)[0] for t in range(0, len(frames), stage.frame_stride)]
+
+
+def test_warm_frames_begin_where_the_one_before_ended(scene: Scene) -> None:
+    frames = scene.frames()
+    warm, cold = Slic(frame_stride=4), Slic(frame_stride=4, warm_start=False)
+    cut = int(np.flatnonzero(scene.cut_T)[1])
+    for t in range(0, 48, 4):
+        (one,), (other,) = warm.frame_maps(frames, t), cold.frame_maps(frames, t)
+        # The first frame looked at after a cut begins at the grid, as a video's first does.
+        assert np.array_equal(one, other) == (t == 0 or 0 <= t - cut < 4)
+
+
+def test_a_long_video_begins_anew_every_32_frames(scene: Scene) -> None:
+    frames = scene.frames()  # a cut at 24
+    warm, cold = Slic(frame_stride=1), Slic(frame_stride=1, warm_start=False)
+    same = [
+        np.array_equal(warm.frame_maps(frames, t)[0], cold.frame_maps(frames, t)[0])
+        for t in (0, 31, 32, 33)
+    ]
+    assert same == [True, False, True, False]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"warm_start": False}, {"backend": "skimage"}], ids=str)
+def test_pictures_show_the_segments_that_were_boxed(
+    scene: Scene, parameters: dict[str, Any]
+) -> None:
+    stage = Slic(frame_stride=3, **parameters)
+    frames = scene.frames()
+    boxes = stage.process(frames=frames)
+    for t in (0, 21, 45):
+        (labels,) = stage.frame_maps(frames, t)
+        _, xyxy = segment_boxes(labels, min_side=stage.min_side, max_side=stage.max_side)
+        np.testing.assert_array_equal(boxes.xyxy[boxes.in_frame(t)], xyxy * 4)
+
+
+def test_warm_and_cold_find_what_scikit_image_finds() -> None:
+    found: dict[str, list[float]] = {"warm": [], "cold": [], "skimage": []}
+    ways = {
+        "warm": Slic(frame_stride=4),
+        "cold": Slic(frame_stride=4, warm_start=False),
+        "skimage": Slic(frame_stride=4, backend="skimage"),
+    }
+    for seed in range(50, 56):
+        scene = render(SceneSpec(seed=seed, objects=2, camera="pan", num_frames=25, noise=3.0))
+        frames = scene.frames()
+        for name, stage in ways.items():
+            boxes = stage.process(frames=frames)
+            truth = scene.truth()
+            for t in range(4, 25, 4):
+                have, want = boxes.xyxy[boxes.in_frame(t)], truth.xyxy[truth.in_frame(t)]
+                found[name] += iou_table(want, have).max(axis=1).tolist()
+    mean = {name: np.mean(ious) for name, ious in found.items()}
+    assert mean["warm"] >= mean["skimage"] - 0.02
+    assert mean["cold"] >= mean["skimage"] - 0.02
+    assert mean["skimage"] > 0.6
+
+
+def test_a_video_does_not_know_the_one_before(
+    scene: Scene, make_frames: Callable[..., Any]
+) -> None:
+    stage = Slic(frame_stride=2)
+    alone = stage.process(frames=scene.frames())
+    stage.process(frames=make_frames(num_frames=9))
+    after = stage.process(frames=scene.frames())
+    np.testing.assert_array_equal(alone.xyxy, after.xyxy)
+
+
+def test_only_our_back_end_takes_centres() -> None:
+    for backend in ("skimage", "opencv"):
+        with pytest.raises(ValidationError, match=f"back-end {backend} takes no centres: leave"):
+            Slic(backend=backend, warm_start=True)
+        assert Slic(backend=backend).run_length == 1
+    keys = {artifact_key(Slic(warm_start=w), {}) for w in (None, False)}
+    assert len(keys) == 2

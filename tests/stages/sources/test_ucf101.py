@@ -68,7 +68,7 @@ def test_the_exact_spelling_wins_over_a_similar_one(root: Path) -> None:
     exact.with_name("V_ARCHERY_G01_C01.AVI").write_bytes(b"another")
     listing = scan(root)
     assert listing.videos[0].path == exact
-    assert listing.notes == ["1 files are not in the split: Archery/V_ARCHERY_G01_C01.AVI"]
+    assert listing.notes == ["1 files are in no list that is used: Archery/V_ARCHERY_G01_C01.AVI"]
 
 
 def test_missing_and_extra_files_are_told(root: Path) -> None:
@@ -79,8 +79,8 @@ def test_missing_and_extra_files_are_told(root: Path) -> None:
     assert listing.labels is not None
     assert len(listing.labels) == 3
     assert listing.notes == [
-        f"1 videos of the split are missing: {IDS[1]}",
-        "1 files are not in the split: Archery/notes.txt",
+        f"train: 1 of 2 listed videos are there, 1 are missing: {IDS[1]}",
+        "1 files are in no list that is used: Archery/notes.txt",
     ]
 
 

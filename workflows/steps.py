@@ -1,0 +1,89 @@
+"""Steps that the recipes of all methods share: from videos to an encoder and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.graph import Step
+from pipeline.parameters import OWN, cited
+from pipeline.source import Source, labels_of, split_of
+from stages.decode.decode import Decode
+from stages.evaluate.features import ExtractFeatures
+from stages.evaluate.linear_probe import LinearProbe
+from stages.evaluate.retrieval import Retrieval
+from stages.pretrain.pretrain import Pretrain
+from stages.propose.slic import Slic
+from stages.report.report import Report
+from stages.shard.shard import MakeShard
+from stages.sources.kinetics400 import Kinetics400
+from stages.synthesize.synthesize import Synthesize
+from stages.track.track import Track
+
+Steps = Sequence[Step]
+
+# Pretraining sees the train split; nothing else of so large a data set is decoded.
+KINETICS400 = Kinetics400(splits=cited(("train",), OWN))
+
+
+def published(
+    videos: Source,
+    training: Pretrain,
+    *,
+    decode: Decode,
+    bank: Synthesize | None = None,
+    clips: ExtractFeatures | None = None,
+) -> Steps:
+    """A training as its paper describes it, and a report.
+
+    Parameters
+    ----------
+    videos : Source
+    training : Pretrain
+        What its method does not read is not computed.
+    decode : Decode
+        How large frames are stored.
+    bank : Synthesize, optional
+        Trajectories, by default the published law.
+    clips : ExtractFeatures, optional
+        Clips to measure the encoder on, where the same videos are used for it.
+    """
+    results = trained(videos.of(), training, decode=decode, bank=bank or Synthesize(), clips=clips)
+    method = type(training.method).__name__
+    title = f"{method} on {type(videos).__name__}"
+    return [Report(title=cited(title, OWN)).of(about=results)]
+
+
+def trained(
+    videos: Step,
+    training: Pretrain,
+    *,
+    decode: Decode,
+    bank: Synthesize,
+    track: Track | None = None,
+    slic: Slic | None = None,
+    clips: ExtractFeatures | None = None,
+    retrieval: Retrieval | None = None,
+    prefix: str = "",
+) -> list[Step]:
+    """Retrieval and linear probe of a trained encoder; without `clips` the encoder itself.
+
+    `prefix` is put before the names of steps on frames, which another branch may have, too.
+    """
+    frames = decode.of(videos=videos, step_name=f"{prefix}decode")
+    shards = MakeShard().of(frames=frames, step_name=f"{prefix}shard")
+    labels = labels_of(videos)
+    encoder = training.of(
+        shards=shards,
+        split=split_of(videos),
+        labels=labels,
+        trajectories=bank.of(),
+        tubes=(track or Track()).of(frames=frames, step_name=f"{prefix}track"),
+        proposals=(slic or Slic()).of(frames=frames, step_name=f"{prefix}slic"),
+    )
+    if clips is None:
+        return [encoder]
+    features = clips.of(encoder=encoder, shards=shards)
+    return [
+        (retrieval or Retrieval()).of(features=features, labels=labels, shards=shards),
+        LinearProbe().of(features=features, labels=labels),
+    ]
