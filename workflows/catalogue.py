@@ -1,15 +1,19 @@
-"""What there is: the commands ``stages``, ``methods`` and ``recipes``."""
+"""What there is: the commands ``stages``, ``methods``, ``recipes`` and ``describe``."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
+from typing import Annotated
+
+import typer
 
 import stages
 from pipeline.graph import walk
 from pipeline.stage import Stage
 from workflows import recipes
-from workflows.options import console
+from workflows.options import Recipe, Set, console
 
 
 def list_stages() -> None:
@@ -55,3 +59,18 @@ def list_recipes() -> None:
     for name in recipes.names():
         steps = " -> ".join(step.name for step in walk(recipes.load(name)))
         console.print(f"[bold]{name}[/]: {recipes.describe(name)}\n    {steps}", highlight=False)
+
+
+def describe(
+    recipe: Recipe,
+    settings: Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Every constant of a recipe, and where it comes from."""
+    from workflows import describe as described
+
+    steps = described.describe(recipe, settings or [])
+    if as_json:
+        typer.echo(json.dumps(described.as_json(steps), indent=2))
+    else:
+        described.print_constants(console, steps)

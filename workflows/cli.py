@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -307,22 +306,6 @@ def quarantine_list(
 
 
 @app.command()
-def describe(
-    recipe: Recipe,
-    settings: Set = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Every constant of a recipe, and where it comes from."""
-    from workflows import describe as described
-
-    steps = described.describe(recipe, settings or [])
-    if as_json:
-        typer.echo(json.dumps(described.as_json(steps), indent=2))
-    else:
-        described.print_constants(console, steps)
-
-
-@app.command()
 def ui(
     store: StoreDir = DEFAULT_STORE,
     port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
@@ -335,5 +318,6 @@ def ui(
 app.command("stages")(catalogue.list_stages)
 app.command("methods")(catalogue.list_methods)
 app.command("recipes")(catalogue.list_recipes)
+app.command("describe")(catalogue.describe)
 app.command("doctor")(doctor)
 app.add_typer(bench_app, name="bench")

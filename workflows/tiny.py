@@ -60,15 +60,20 @@ def _training(method: Method, optimisation: Optimisation) -> Pretrain:
         Pretrain(
             method=method,
             encoder=EncoderSpec(width=8),
-            knn=OnlineKnn(frame_stride=2),
             optimisation=optimisation,
+            knn=OnlineKnn(frame_stride=2),
         ),
         "tubelet: two cores",
     )
 
 
 _COSINE = Optimisation(
-    epochs=60, batch_size=16, learning_rate=0.03, schedule="cosine", gradient_clip=10.0
+    epochs=60,
+    batch_size=16,
+    learning_rate=0.03,
+    schedule="cosine",
+    gradient_clip=10.0,
+    channels_last=True,
 )
 _QUEUE = MomentumContrast(hidden=64, queue_size=64)
 _SPEEDS = RelativeSpeed(queue_size=64)

@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from pipeline.parameters import OWN, Parameters
+from pipeline.parameters import OWN, Parameters, constant
 from stages.learning.views import CropAndFlip
 from storage_schemas.frames import Frames
 
@@ -51,12 +50,10 @@ class OnlineKnn(Parameters):
         Of the clip in the middle of a video, cut at its centre.
     """
 
-    origin: ClassVar[str] = OWN
-
-    every: int = Field(10, ge=0)
-    videos: int = Field(256, ge=2)
-    neighbours: int = Field(5, ge=1)
-    frame_stride: int = Field(1, ge=1)
+    every: int = constant(10, OWN, ge=0)
+    videos: int = constant(256, OWN, ge=2)
+    neighbours: int = constant(5, OWN, ge=1)
+    frame_stride: int = constant(1, OWN, ge=1)
 
     def is_due(self, epoch: int, *, epochs: int) -> bool:
         """Whether to look after `epoch`, counted from 1."""

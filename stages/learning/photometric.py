@@ -23,7 +23,7 @@ from torch import Tensor
 from stages.learning.colour import ColourLaw
 from stages.learning.distributed import local_rows, world_size
 from stages.learning.gaussian_blur import default_taps, gaussian_blur
-from stages.learning.pixels import MEAN, STD, standardise, to_unit
+from stages.learning.pixels import MEAN, STD, standardise_, to_unit
 
 _LUMA = (0.2989, 0.587, 0.114)
 _NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # factors of brightness, contrast, saturation, hue
@@ -46,7 +46,7 @@ def network_input(
     clips_BCTHW = to_unit(clips_BTHWC)
     if law is not None:
         clips_BCTHW = augment(clips_BCTHW, law, rng)
-    return standardise(clips_BCTHW, mean=mean, std=std)
+    return standardise_(clips_BCTHW, mean=mean, std=std)  # a copy of our own
 
 
 def augment(

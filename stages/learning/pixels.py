@@ -24,9 +24,14 @@ def standardise(
     std: Sequence[float] = STD,
 ) -> Tensor:
     """Clips (B, 3, T, H, W) in 0..1, minus the mean, over the deviation of each channel."""
+    return standardise_(clips_BCTHW.clone(), mean=mean, std=std)
+
+
+def standardise_(clips_BCTHW: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """`standardise` in place."""
     shape = (1, 3, 1, 1, 1)
     mean_C, std_C = (torch.tensor(v, device=clips_BCTHW.device).view(shape) for v in (mean, std))
-    return (clips_BCTHW - mean_C).div_(std_C)
+    return clips_BCTHW.sub_(mean_C).div_(std_C)
 
 
 def normalise(
