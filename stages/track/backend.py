@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.parameters import OWN
 from pipeline.variant import Variant
 
@@ -34,13 +31,8 @@ class Backend(Variant):
         motion: Motion,
         *,
         min_area: float,
-        known_THW: NDArray[np.uint8] | None = None,
     ) -> Regions:
-        """Regions of each frame that may be objects.
-
-        ``known_THW`` (T, H, W) is not zero where an object rests that moved before: asked
-        for once more, a back-end can tell it from the scene.
-        """
+        """Regions of each frame that may be objects."""
         raise NotImplementedError
 
     def follow(self, tubes: list[Tube], footage: Footage, motion: Motion) -> list[Tube]:

@@ -13,9 +13,10 @@ from stages.track.camera import warp
 _LEAST = 4  # frames that a mosaic can be made of
 _LEAST_SHARE = 0.15  # of the frames that show a pixel, how many must show it at rest
 _END, _IDENTITY = 2, np.eye(3)  # samples at each end
-_TOLERANCE, _SIGMAS = 5.0, 3.5  # levels, robust deviations of the noise
+_TOLERANCE, _SIGMAS = 2.0, 3.5  # levels, robust deviations of the noise
 _STRAY = 8.0  # levels: more than this is no flicker but something that came and went
 _NEIGHBOURS, _RIM = np.ones((3, 3), np.uint8), np.ones((7, 7), np.uint8)
+_OUTLINE, _MIXED = np.ones((5, 5), np.uint8), 4  # see `Mosaic.differs`
 _SLACK = 0.15, 0.4  # pixels that the mosaic may be off by: the camera rests, or moves
 
 
@@ -49,7 +50,9 @@ class Mosaic:
         offsets = (image_HW[::8, ::8] - middle)[sure]
         offset = float(np.median(offsets)) if len(offsets) else 0.0
         level = cv2.add(image_HW, -offset) if abs(offset) >= 1 else image_HW
-        out = cv2.max(cv2.compare(level, low, cv2.CMP_LT), cv2.compare(level, high, cv2.CMP_GT))
+        away = cv2.max(cv2.subtract(low, level), cv2.subtract(level, high))
+        # The pixels of an outline are mixed: they belong to what they show most of.
+        out = cv2.compare(away, cv2.dilate(away, _OUTLINE) // _MIXED, cv2.CMP_GT)
         return np.asarray(out, np.uint8), np.asarray(known, np.uint8)
 
 

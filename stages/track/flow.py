@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.track.camera import camera_between, pixel_grid, texture, warp
+from stages.track.noise import noise_level, smooth
 
 _cv2: Any = cv2  # its stubs lack DIS
 _MARGIN = 2.0  # pixels from the frame's border within which flow is a guess
 _NOISE = 2.0  # grey levels of detail that tell nothing
 _SMOOTH = 15, 15  # see `is_cut`
 _STEADY = 0.15  # see `steady`
+_LEFT = 0.8  # grey levels of noise that flow can do with
 _DETAIL = 7  # pixels of the flow's resolution: what is wider is light and shade
 
 
@@ -85,6 +87,7 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, min_match: float) -> Motion:
     dis = flow_engine()
     grid = pixel_grid(size[1], size[0])
     half = np.stack([cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in grey_THW])
+    half = smooth(half, noise_level(half), left=_LEFT)
     grain = np.stack([texture(one) for one in half])
     change = np.zeros_like(half)
     for t in range(1, count):

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from stages.track.background import Mosaic, mosaic
 from stages.track.camera import TEXTURE, anchor, pieces
 from stages.track.flow import Motion, flow_engine
+from stages.track.noise import noise_level, smooth
+from stages.track.resting import resting
 
 _KERNEL = np.ones((3, 3), np.uint8)
 _JOIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -23,9 +25,10 @@ _HALO = np.ones((7, 7), np.uint8)  # how far an object's motion leaks into its s
 _MAJORITY, _SHARE = (5, 5), 0.5
 _SAMPLES = 21  # frames that a mosaic is made of
 _INNER = np.ones((21, 21), np.uint8)  # flow goes beyond an outline by half of it
-_AROUND = np.ones((15, 15), np.uint8)  # a mask that was carried on may lack its rim
+_HELD = np.ones((5, 5), np.uint8)  # a thing at rest is held with some of its surroundings
 _PARTLY = 0.2  # share of a region that moves
 _HOLE = 0.2  # of a frame's least object area: smaller holes are filled
+_LEFT = 0.8  # grey levels of noise
 _MAX_REGIONS = 64  # of a frame, largest first
 
 
@@ -50,8 +53,8 @@ class Regions:
 
 def moving_pixels(
     motion: Motion, t: int, *, min_motion: float, noise_factor: float
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels (h, w), 0 or 1, whose flow is unlike the camera's, and those that surely move.
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels (h, w), 0 or 1: of a flow unlike the camera's, that surely move, that change.
 
     Parameters
     ----------
@@ -80,7 +83,7 @@ def moving_pixels(
         deviation = 1.4826 * np.median(np.abs(rests - median))
         threshold = max(min_motion, float(median + noise_factor * deviation))
     moves = residual_hw > np.maximum(threshold, _EDGE * cv2.dilate(residual_hw, _HALO))
-    return moves.astype(np.uint8), moves & (textured | cv2.dilate(changes, _KERNEL))
+    return moves.astype(np.uint8), moves & (textured | cv2.dilate(changes, _KERNEL)), changes
 
 
 def find_regions(
@@ -90,7 +93,6 @@ def find_regions(
     min_motion: float,
     noise_factor: float,
     min_area: float,
-    known_THW: NDArray[np.uint8] | None = None,
 ) -> Regions:
     """Regions that differ from the background, or move where none is known.
 
@@ -103,28 +105,34 @@ def find_regions(
         See `moving_pixels`.
     min_area : float
         Least area of a region as a fraction of the frame.
-    known_THW : ndarray of shape (T, H, W), uint8, optional
-        Not zero where an object is known to be: no sample of the background.
     """
     count, height, width = planes[0].shape
     labels_THW = np.zeros(planes[0].shape, np.uint8)
     strength = [np.zeros(1, np.float32)] * count
+    if (motion.camera_T33 == np.eye(3)).all():  # else a texture that moves would be noise
+        planes = [smooth(one, noise_level(one), left=_LEFT) for one in planes]
     planes = [np.stack([cv2.GaussianBlur(one, (3, 3), 0) for one in plane]) for plane in planes]
     found = [
         moving_pixels(motion, t, min_motion=min_motion, noise_factor=noise_factor)
         for t in range(count)
     ]
-    moving_Thw, sure_Thw = (np.stack(masks) for masks in zip(*found, strict=True))
+    moving_Thw, sure_Thw, changes_Thw = (np.stack(masks) for masks in zip(*found, strict=True))
+    scale = np.diag([moving_Thw.shape[2] / width, moving_Thw.shape[1] / height, 1.0])
+    half_camera = scale @ motion.camera_T33 @ np.linalg.inv(scale)
     for shot in motion.shots():
+        if len(shot) > 1:  # what moves from the first frame to the second is in both
+            moving_Thw[shot[0]], sure_Thw[shot[0]] = moving_Thw[shot[1]], sure_Thw[shot[1]]
         for frames, to_canvas, size in pieces(shot, motion.camera_T33, height, width):
             span = slice(frames.start, frames.stop)
             to_canvas = _anchored(planes[0][span], to_canvas)
-            known = None if known_THW is None else known_THW[span]
+            objects_Thw = sure_Thw[span] | resting(
+                sure_Thw[span], changes_Thw[span], half_camera[span]
+            )
             cut = [plane[span] for plane in planes]
-            grounds = mosaics(cut, sure_Thw[span], known, to_canvas, size)
+            grounds = mosaics(cut, objects_Thw, to_canvas, size)
             maps = back_maps(planes, to_canvas)
             for i, t in enumerate(frames):
-                changed = enlarge(sure_Thw[t], (height, width))
+                changed = enlarge(objects_Thw[i], (height, width))
                 if grounds:
                     back = [one[i] for one in maps]
                     changed = differs([p[t] for p in planes], changed, grounds, back)
@@ -154,8 +162,7 @@ def enlarge(mask_hw: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.ui
 
 def mosaics(
     planes: Sequence[NDArray[np.uint8]],
-    moving_Thw: NDArray[np.uint8],
-    known_THW: NDArray[np.uint8] | None,
+    objects_Thw: NDArray[np.uint8],
     to_canvas_T33: NDArray[np.float64],
     size: tuple[int, int],
 ) -> list[Mosaic]:
@@ -163,23 +170,21 @@ def mosaics(
 
     Notes
     -----
-    Made twice. The first hides only what moves; with it whole objects are found in the
-    samples, also those that the first mosaic took for the background, and hidden from the
+    Made twice. The first hides only what moves or is held; with it whole objects are found in
+    the samples, also those that the first mosaic took for the background, and hidden from the
     second.
     """
     height, width = planes[0].shape[1:]
-    count = len(moving_Thw)
+    count = len(objects_Thw)
     chosen = np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int)
     places = to_canvas_T33[chosen]
     samples = [plane[chosen] for plane in planes]
-    moving = [enlarge(moving_Thw[t], (height, width)) for t in chosen]
-    hidden = np.stack([cv2.dilate(one, _KERNEL) for one in moving])
-    if known_THW is not None:
-        hidden |= np.stack([cv2.dilate(known_THW[t], _AROUND) for t in chosen])
+    objects = [enlarge(objects_Thw[t], (height, width)) for t in chosen]
+    hidden = np.stack([cv2.dilate(one, _KERNEL) for one in objects])
     grounds = _mosaics(samples, hidden, places, size)
     if not grounds:
         return []
-    hidden |= whole_objects(samples, moving, grounds, places)
+    hidden |= whole_objects(samples, objects, grounds, places)
     return _mosaics(samples, hidden, places, size) or grounds
 
 

@@ -125,23 +125,15 @@ def tubes_of_window(
         return []
     grey_THW = footage.planes[0]
     motion = measure_motion(grey_THW, min_match=parameters.min_match)
-    tubes: list[Tube] = []
-    known = None
-    for _ in range(2):
-        regions = parameters.backend.regions(
-            footage, motion, min_area=parameters.min_area, known_THW=known
-        )
-        tubes = link(
-            regions,
-            grey_THW,
-            motion,
-            min_iou=parameters.min_iou,
-            max_gap=parameters.max_gap,
-            min_length=parameters.min_length,
-        )
-        known = at_rest(select(tubes, parameters), grey_THW.shape, least=parameters.min_length)
-        if known is None:
-            break
+    regions = parameters.backend.regions(footage, motion, min_area=parameters.min_area)
+    tubes = link(
+        regions,
+        grey_THW,
+        motion,
+        min_iou=parameters.min_iou,
+        max_gap=parameters.max_gap,
+        min_length=parameters.min_length,
+    )
     tubes = stitch(tubes, footage.planes, motion, max_hidden=parameters.max_hidden)
     tubes = select(tubes, parameters)
     tubes = parameters.backend.follow(tubes, footage, motion)
@@ -155,19 +147,6 @@ def tubes_of_window(
                 rows.append((start + t, tube.scores[t], full))
         out.append(rows)
     return out
-
-
-def at_rest(tubes: list[Tube], shape: tuple[int, ...], *, least: int) -> NDArray[np.uint8] | None:
-    """Where (T, H, W) objects rest unseen that moved before; None if they do not.
-
-    Fewer than `least` frames of a tube are not worth a second look.
-    """
-    found = np.zeros(shape, np.uint8)
-    for tube in tubes:
-        unseen = set(tube.patches) - set(tube.strengths)
-        for t in unseen if len(unseen) >= least else ():
-            found[t][tube.patches[t].box] |= tube.patches[t].mask
-    return found if found.any() else None
 
 
 def select(tubes: list[Tube], parameters: Track) -> list[Tube]:

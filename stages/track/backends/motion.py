@@ -36,7 +36,6 @@ class Motion(Backend, version=1):
         motion: Flow,
         *,
         min_area: float,
-        known_THW: NDArray[np.uint8] | None = None,
     ) -> Regions:
         """Regions that move or were uncovered by motion."""
         from stages.track.foreground import find_regions
@@ -47,5 +46,4 @@ class Motion(Backend, version=1):
             min_motion=self.min_motion,
             noise_factor=self.noise_factor,
             min_area=min_area,
-            known_THW=known_THW,
         )

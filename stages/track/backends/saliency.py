@@ -40,7 +40,6 @@ class Saliency(Backend, version=1):
         motion: Motion,
         *,
         min_area: float,
-        known_THW: NDArray[np.uint8] | None = None,
     ) -> Regions:
         """Regions that stand out; all of their evidence is that they do."""
         detector = self._detector()
