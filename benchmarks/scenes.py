@@ -55,6 +55,10 @@ class SceneSpec:
         Height of each black bar as a fraction of the frame's.
     stopping : bool
         The objects rest from 0.35 to 0.8 of the video.
+    starting : bool
+        The objects rest until 0.45 of the video.
+    absence : int
+        Frames that the first object waits behind the pillar.
     entering : bool
         The objects come in from one side and leave by the other.
     cut : bool
@@ -71,6 +75,8 @@ class SceneSpec:
     brightness: float = 1.0
     letterbox: float = 0.0
     stopping: bool = False
+    starting: bool = False
+    absence: int = 0
     entering: bool = False
     cut: bool = False
     num_frames: int = 60
@@ -149,7 +155,7 @@ def box_of(mask_HW: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def grid(seed: int) -> Iterator[tuple[str, SceneSpec]]:
-    """Named scenes, each harder than the plain one in one way; `seed` moves all of them."""
+    """Named scenes, each harder than the plain one in a way or two; `seed` moves all of them."""
     variants: dict[str, dict[str, Any]] = {
         "1 object": {},
         "2 objects": {"objects": 2},
@@ -168,6 +174,20 @@ def grid(seed: int) -> Iterator[tuple[str, SceneSpec]]:
         "cut": {"cut": True},
         "no object": {"objects": 0},
         "no object, shake": {"objects": 0, "camera": "shake"},
+        "starting": {"starting": True},
+        "3 objects": {"objects": 3},
+        "3 objects, pan": {"objects": 3, "camera": "pan"},
+        "3 objects, shake": {"objects": 3, "camera": "shake"},
+        "4 objects, pan": {"objects": 4, "camera": "pan"},
+        "4 objects, zoom": {"objects": 4, "camera": "zoom"},
+        "occlusion, pan": {"occlusion": True, "camera": "pan"},
+        "occlusion, shake": {"occlusion": True, "camera": "shake"},
+        "3 objects, occlusion": {"objects": 3, "occlusion": True},
+        "low contrast, pan": {"contrast": 0.35, "camera": "pan"},
+        "low contrast, shake": {"contrast": 0.35, "camera": "shake"},
+        "night, pan": {"brightness": 0.3, "noise": 10.0, "camera": "pan"},
+        "long absence": {"occlusion": True, "absence": 40, "num_frames": 100},
+        "stopping, shake": {"stopping": True, "camera": "shake"},
     }
     for number, (name, options) in enumerate(variants.items()):
         yield name, SceneSpec(seed=1000 * seed + number, **options)
@@ -302,6 +322,11 @@ def _clock(spec: SceneSpec) -> NDArray[np.float64]:
     moving = np.ones(spec.num_frames)
     if spec.stopping:
         moving[round(0.35 * spec.num_frames) : round(0.8 * spec.num_frames)] = 0
+    if spec.starting:
+        moving[: round(0.45 * spec.num_frames)] = 0
+    if spec.absence:
+        first = (spec.num_frames - spec.absence) // 2
+        moving[first : first + spec.absence] = 0
     return np.cumsum(moving) - 1
 
 
@@ -329,8 +354,8 @@ def _object_paths(
         drift = slack_y * np.sin(rng.uniform(0.04, 0.07) * clock_T + rng.uniform(0, 6.3))
         if spec.entering or (spec.occlusion and k == 0):
             reach = 1.5 * radius if spec.entering else -1.3 * radius
-            way = np.linspace(-reach, spec.width + reach, spec.num_frames)
-            x = way[np.round(clock_T).astype(int)]
+            way = np.linspace(-reach, spec.width + reach, spec.num_frames - spec.absence)
+            x = way[np.round(clock_T).astype(int).clip(0)]
             x = x if rng.random() < 0.5 else spec.width - x
             drift *= 0.3
         else:

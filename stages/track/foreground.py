@@ -126,7 +126,7 @@ def find_regions(
             span = slice(frames.start, frames.stop)
             to_canvas = _anchored(planes[0][span], to_canvas)
             objects_Thw = sure_Thw[span] | resting(
-                sure_Thw[span], changes_Thw[span], half_camera[span]
+                sure_Thw[span], changes_Thw[span], half_camera[span], min_area=min_area
             )
             cut = [plane[span] for plane in planes]
             grounds = mosaics(cut, objects_Thw, to_canvas, size)

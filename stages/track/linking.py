@@ -13,15 +13,12 @@ from stages.track.tube import Patch, Tube
 _MOST = 0.5  # share of a mask or region that lies in the other
 _PART = 0.3  # of an object may come off and still be counted as its own
 _GROWTH = 2.5  # times the area from one frame to the next: more is another thing
-_LOOKS = 6.0  # grey levels that a resting object may differ from when it was last seen
-_CONTRAST = 0.35  # or this share of its own contrast
 _REACH = 8  # pixels around a mask that its motion is looked for in
 _MAX_ACTIVE = 32  # tubes followed at a time, the first ones
 
 
 def link(
     regions: Regions,
-    grey_THW: NDArray[np.uint8],
     motion: Motion,
     *,
     min_iou: float,
@@ -34,7 +31,7 @@ def link(
     (Hungarian, on IoU). Two objects that meet in one region share it out by nearness; a
     tube that is too young to be an object of its own goes up in the other. A part of an
     object that comes off in the middle of its mask stays with it. An object that no region
-    shows is carried on as long as it looks as it did, or else for up to `max_gap` frames.
+    shows is carried on for up to `max_gap` frames.
 
     Returns
     -------
@@ -48,29 +45,18 @@ def link(
         if motion.cut_T[t]:
             finished += active
             active = []
-        origins: dict[Tube, NDArray[np.float32]] = {}
         for tube in active:
-            if t - 1 in tube.strengths:
-                tube.looks, corner = grey_THW[t - 1], (0, 0)
-            else:
-                corner = tube.carried.xyxy[:2]
-            tube.carried, at = carry(tube.carried, motion.backward_Thw2[t], labels.shape)
-            origins[tube] = at - np.array(corner, np.float32)
+            tube.carried = carry(tube.carried, motion.backward_Thw2[t], labels.shape)
         finished += [tube for tube in active if not tube.carried.area]
         active = [tube for tube in active if tube.carried.area]
         gone, taken = _match(t, active, labels, strength, min_iou, min_length)
         following = []
         for tube in active:
             if t not in tube.strengths and tube not in gone:
-                here = grey_THW[t][tube.carried.box]
-                tube.looks = _read(tube.looks, origins[tube])
-                if looks_alike(here, tube.looks, tube.carried.mask):
-                    tube.rest(t)
-                elif tube.missed < max_gap:
-                    tube.miss(t)
-                else:
+                if tube.missed >= max_gap:
                     finished.append(tube)
                     continue
+                tube.miss(t)
             if tube not in gone:
                 following.append(tube)
         for number in range(1, len(strength)):
@@ -87,8 +73,8 @@ def link(
 
 def carry(
     patch: Patch, backward_hw2: NDArray[np.float32], shape: tuple[int, int]
-) -> tuple[Patch, NDArray[np.float32]]:
-    """A mask moved along the flow, and where each pixel of its new box comes from.
+) -> Patch:
+    """A mask moved along the flow.
 
     Parameters
     ----------
@@ -108,7 +94,7 @@ def carry(
     x1, x2 = max(0, int(left - high[0])), min(shape[1], int(np.ceil(right - low[0])))
     y1, y2 = max(0, int(top - high[1])), min(shape[0], int(np.ceil(bottom - low[1])))
     if x1 >= x2 or y1 >= y2:
-        return Patch(0, 0, np.zeros((0, 0), np.bool_)), np.zeros((0, 0, 2), np.float32)
+        return Patch(0, 0, np.zeros((0, 0), np.bool_))
     xs, ys = np.arange(x1, x2, dtype=np.float32), np.arange(y1, y2, dtype=np.float32)
     fine = np.array(
         [[ratio[1], 0, (x1 + 0.5) * ratio[1] - 0.5], [0, ratio[0], (y1 + 0.5) * ratio[0] - 0.5]]
@@ -128,9 +114,7 @@ def carry(
         None,
         cv2.INTER_LINEAR,
     )
-    moved = Patch.of((soft > 127).astype(np.uint8), x1, y1)
-    cut = np.s_[moved.top - y1 : moved.xyxy[3] - y1, moved.left - x1 : moved.xyxy[2] - x1]
-    return moved, at[cut]
+    return Patch.of((soft > 127).astype(np.uint8), x1, y1)
 
 
 def _match(
@@ -211,16 +195,6 @@ def share_out(region_HW: NDArray[np.bool_], masks: list[Patch]) -> list[NDArray[
     return [region_HW & (nearest == i) for i in range(len(masks))]
 
 
-def looks_alike(
-    here_HW: NDArray[np.uint8], before_HW: NDArray[np.uint8], mask_HW: NDArray[np.bool_]
-) -> bool:
-    """Whether a frame shows under a mask what another showed, a shade lighter or darker."""
-    here, before = here_HW[mask_HW].astype(np.float32), before_HW[mask_HW].astype(np.float32)
-    here -= here.mean()
-    before -= before.mean()
-    return bool(np.abs(here - before).mean() <= max(_LOOKS, _CONTRAST * before.std()))
-
-
 def assign(iou_NM: NDArray[np.float64], *, min_iou: float) -> dict[int, int]:
     """Best pairs (row -> column) with an IoU of at least `min_iou`."""
     from scipy.optimize import linear_sum_assignment
@@ -229,11 +203,6 @@ def assign(iou_NM: NDArray[np.float64], *, min_iou: float) -> dict[int, int]:
     kept = np.where(iou_NM < min_iou, 0, iou_NM)
     rows, columns = linear_sum_assignment(-kept)
     return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if kept[i, j] > 0}
-
-
-def _read(image_HW: NDArray[np.uint8], at_hw2: NDArray[np.float32]) -> NDArray[np.uint8]:
-    read = cv2.remap(image_HW, at_hw2, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(read, np.uint8)
 
 
 def _score_first(tube: Tube) -> None:

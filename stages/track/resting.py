@@ -1,4 +1,4 @@
-"""Things at rest that moved before, or will move: what cannot be told from the scene by motion."""
+"""Things at rest that moved before, or will move: what motion alone cannot tell from the scene."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 from stages.track.camera import warp
 
 _STREAK = 4  # frames that a thing must have moved
-_MOVES = 0.4  # share of a thing: if so much moves, the whole does
+_LEAVES = 0.2  # share of a thing: if so much moves or changes, it is no longer held
 _JOIN = np.ones((5, 5), np.uint8)
+_HALO = np.ones((7, 7), np.uint8)  # how far a thing's motion leaks into its surroundings
 
 
 def resting(
     moving_Thw: NDArray[np.uint8],
     changed_Thw: NDArray[np.uint8],
     camera_T33: NDArray[np.float64],
+    *,
+    min_area: float,
 ) -> NDArray[np.uint8]:
     """Where (T, h, w) something rests that moved before or moves later in the shot.
 
@@ -28,41 +31,45 @@ def resting(
         1 where a frame differs from the one before, camera undone.
     camera_T33 : ndarray of shape (T, 3, 3), float64
         Maps a pixel of this resolution onto the frame before.
+    min_area : float
+        Least area of a thing as a fraction of the frame.
 
     Notes
     -----
-    A thing that stops moving is held where it is until most of it moves again or the
-    picture changes there; in both directions of time.
+    A thing that stops moving is held where it is until it moves again or the picture
+    changes there, in both directions of time: what came and stayed, what stood there and
+    left, and what did both.
     """
     solid = np.stack([cv2.morphologyEx(one, cv2.MORPH_CLOSE, _JOIN) for one in moving_Thw])
-    forth = _held(solid, changed_Thw, np.linalg.inv(camera_T33))
+    least = min_area * solid[0].size
+    forth = _held(solid, changed_Thw, np.linalg.inv(camera_T33), least)
     # Back in time, what changes between t and t + 1 is noted at t + 1.
-    back = _held(
-        solid[::-1],
-        np.concatenate([changed_Thw[:1] * 0, changed_Thw[:0:-1]]),
-        np.concatenate([np.eye(3)[None], camera_T33[:0:-1]]),
-    )[::-1]
-    return forth | back
+    changed = np.concatenate([np.zeros_like(changed_Thw[:1]), changed_Thw[:0:-1]])
+    camera = np.concatenate([np.eye(3)[None], camera_T33[:0:-1]])
+    return forth | _held(solid[::-1], changed, camera, least)[::-1]
 
 
 def _held(
-    moving_Thw: NDArray[np.uint8], changed_Thw: NDArray[np.uint8], to_here_T33: NDArray[np.float64]
+    moving_Thw: NDArray[np.uint8],
+    changed_Thw: NDArray[np.uint8],
+    to_here_T33: NDArray[np.float64],
+    least: float,
 ) -> NDArray[np.uint8]:
     """In one direction; maps lead from the frame looked at before onto this one."""
     out = np.zeros_like(moving_Thw)
-    held = np.zeros(moving_Thw.shape[1:], np.uint8)  # number of frames seen moving
+    streak = np.zeros(moving_Thw.shape[1:], np.uint8)  # frames that the thing here moved for
     for t, (moving, changed) in enumerate(zip(moving_Thw, changed_Thw, strict=True)):
-        if held.any():
-            held = warp(held, to_here_T33[t], held.shape, nearest=True)
-        streak = cv2.min(moving, 1)
-        if held.any():
-            count, labels = cv2.connectedComponents(np.minimum(held, 1))
-            flat, moves = labels.ravel(), moving.ravel() > 0
-            size = np.bincount(flat, minlength=count)
-            share = np.bincount(flat[moves], minlength=count) / np.maximum(size, 1)
-            stays = (share < _MOVES)[labels] & (held >= _STREAK) & (changed == 0)
-            near = cv2.dilate(held, _JOIN)
-            streak = np.where(moving > 0, cv2.add(near, 1), np.where(stays, held, 0)).astype(np.uint8)
-        held = streak
-        out[t] = (held >= _STREAK) & (moving == 0)
+        if streak.any():
+            streak = warp(streak, to_here_T33[t], streak.shape, nearest=True)
+            count, labels = cv2.connectedComponents(cv2.min(streak, 1))
+            flat, leaves = labels.ravel(), (moving | changed).ravel() > 0
+            area = np.bincount(flat, minlength=count)
+            left = np.bincount(flat[leaves], minlength=count)
+            stays = (left < _LEAVES * area) & (area >= least)
+            held = stays[labels] & (streak >= _STREAK) & (cv2.dilate(changed, _HALO) == 0)
+            longer = cv2.add(cv2.dilate(streak, _JOIN), 1)
+            streak = np.where(moving > 0, longer, np.where(held, streak, 0)).astype(np.uint8)
+            out[t] = held & (moving == 0)
+        else:
+            streak = cv2.min(moving, 1)
     return out

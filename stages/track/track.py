@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.track.tube import Patch, Tube
 
 
-class Track(VideoStage, name="track", version=2):
+class Track(VideoStage, name="track", version=3):
     """Find the moving objects of a video.
 
     A back-end finds regions in each frame, regions of neighbouring frames are linked into
@@ -123,12 +123,10 @@ def tubes_of_window(
     footage = read(frames, start, start + parameters.window, working_side=parameters.working_side)
     if len(footage) < 2:
         return []
-    grey_THW = footage.planes[0]
-    motion = measure_motion(grey_THW, min_match=parameters.min_match)
+    motion = measure_motion(footage.planes[0], min_match=parameters.min_match)
     regions = parameters.backend.regions(footage, motion, min_area=parameters.min_area)
     tubes = link(
         regions,
-        grey_THW,
         motion,
         min_iou=parameters.min_iou,
         max_gap=parameters.max_gap,

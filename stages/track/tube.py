@@ -87,7 +87,6 @@ class Tube:
     scores: dict[int, float] = field(default_factory=dict)
     strengths: dict[int, float] = field(default_factory=dict)
     carried: Patch = field(default_factory=lambda: Patch(0, 0, np.zeros((0, 0), np.bool_)))
-    looks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     guesses: dict[int, Patch] = field(default_factory=dict)
     missed: int = 0
 
@@ -99,13 +98,6 @@ class Tube:
         self.guesses, self.missed = {}, 0
         self.patches[t], self.scores[t], self.strengths[t] = patch, score, strength
         self.carried = patch
-
-    def rest(self, t: int) -> None:
-        """Take the carried mask of an object that rests."""
-        for frame, guess in self.guesses.items():
-            self.patches[frame], self.scores[frame] = guess, 0.0
-        self.guesses, self.missed = {}, 0
-        self.patches[t], self.scores[t] = self.carried, 0.0
 
     def miss(self, t: int) -> None:
         """Remember where the object should be."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stages.track.foreground import Regions
 
 
-class Motion(Backend, version=1):
+class Motion(Backend, version=2):
     """No weights, any kind of object; one that never moves is not found.
 
     Parameters

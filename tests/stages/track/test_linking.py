@@ -4,7 +4,7 @@ import numpy as np
 
 from stages.track.flow import Motion
 from stages.track.foreground import Regions
-from stages.track.linking import assign, carry, link, looks_alike, share_out
+from stages.track.linking import assign, carry, link, share_out
 from stages.track.tube import Patch, Tube
 
 HEIGHT, WIDTH = 40, 120
@@ -20,13 +20,9 @@ def linked(
     *,
     speed: float = 2,
     cuts: tuple[int, ...] = (),
-    rests: bool = False,
     **more: float,
 ) -> list[Tube]:
-    """Link boxes in a picture of noise that moves to the right as a whole.
-
-    With ``rests`` the picture looks the same in each frame.
-    """
+    """Link boxes in a picture that moves to the right as a whole."""
     count = len(boxes_T)
     labels = np.zeros((count, HEIGHT, WIDTH), np.uint8)
     for t, boxes in enumerate(boxes_T):
@@ -40,12 +36,8 @@ def linked(
     cut_T[[0, *cuts]] = True
     camera = np.tile(np.eye(3), (count, 1, 1))
     motion = Motion(flow, small.astype(np.float32), small, small, camera, cut_T)
-    rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (count, HEIGHT, WIDTH), np.uint8)
-    if rests:
-        grey[:] = grey[0]
     settings = {"min_iou": 0.2, "max_gap": 5, "min_length": 3, **more}
-    return link(Regions(labels, strength), grey, motion, **settings)  # type: ignore[arg-type]
+    return link(Regions(labels, strength), motion, **settings)  # type: ignore[arg-type]
 
 
 def test_assignment_is_the_best_for_all_and_not_for_the_first() -> None:
@@ -59,11 +51,9 @@ def test_a_mask_is_carried_along_its_flow() -> None:
     flow = np.zeros((HEIGHT // 2, WIDTH // 2, 2), np.float32)
     flow[..., 0], flow[..., 1] = -7, 3
     patch = Patch(20, 15, np.ones((8, 10), np.bool_))
-    moved, origin = carry(patch, flow, (HEIGHT, WIDTH))
-    assert moved.xyxy == (27, 12, 37, 20)
-    assert origin[0, 0].tolist() == [20, 15]
+    assert carry(patch, flow, (HEIGHT, WIDTH)).xyxy == (27, 12, 37, 20)
     flow[..., 0] = 500
-    assert carry(patch, flow, (HEIGHT, WIDTH))[0].area == 0
+    assert carry(patch, flow, (HEIGHT, WIDTH)).area == 0
 
 
 def test_a_fast_object_is_followed_along_its_flow() -> None:
@@ -89,16 +79,6 @@ def test_a_longer_gap_is_bridged_by_nothing_but_the_same_object() -> None:
     first, second = linked(boxes, max_gap=3)
     assert max(first.patches) == 2
     assert min(second.patches) == 7
-
-
-def test_an_object_that_stops_is_carried_on_while_it_looks_the_same() -> None:
-    boxes = [[square(20)] if t < 4 else [] for t in range(30)]
-    (tube,) = linked(boxes, speed=0, rests=True)
-    assert sorted(tube.patches) == list(range(30))
-    assert tube.patches[29].xyxy == (20, 10, 32, 22)
-    assert not any(tube.scores[t] for t in range(4, 30))
-    (gone,) = linked(boxes, speed=0)
-    assert sorted(gone.patches) == list(range(4))
 
 
 def test_no_tube_crosses_a_cut() -> None:
@@ -149,12 +129,3 @@ def test_pixels_go_to_the_nearest_mask() -> None:
     assert one[:, :5].all()
     assert other[:, 5:].all()
     assert not (one & other).any()
-
-
-def test_looks_are_those_of_a_texture_and_not_of_its_shade() -> None:
-    rng = np.random.default_rng(0)
-    image, other = rng.integers(60, 160, (2, 12, 12), np.uint8)
-    mask = np.ones((12, 12), np.bool_)
-    assert looks_alike(image, image, mask)
-    assert looks_alike(image + np.uint8(30), image, mask)
-    assert not looks_alike(other, image, mask)
