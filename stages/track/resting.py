@@ -43,10 +43,11 @@ def resting(
     solid = np.stack([cv2.morphologyEx(one, cv2.MORPH_CLOSE, _JOIN) for one in moving_Thw])
     least = min_area * solid[0].size
     forth = _held(solid, changed_Thw, np.linalg.inv(camera_T33), least)
-    # Back in time, what changes between t and t + 1 is noted at t + 1.
-    changed = np.concatenate([np.zeros_like(changed_Thw[:1]), changed_Thw[:0:-1]])
+    # Back in time, what moves and changes from t to t + 1 is noted at t + 1.
+    none = np.zeros_like(solid[:1])
+    moving, changed = (np.concatenate([none, one[:0:-1]]) for one in (solid, changed_Thw))
     camera = np.concatenate([np.eye(3)[None], camera_T33[:0:-1]])
-    return forth | _held(solid[::-1], changed, camera, least)[::-1]
+    return forth | _held(moving, changed, camera, least)[::-1]
 
 
 def _held(

@@ -38,8 +38,8 @@ def stitch(
 ) -> list[Tube]:
     """Tubes, those joined that look like one object which was hidden in between.
 
-    An object is expected where it would be at its speed, seen against the background, and
-    with the histograms it had; the best pairs are joined first.
+    An object is expected on its way at its speed, seen against the background, where it may
+    rest, and with the histograms it had; the best pairs are joined first.
     """
     grounds = np.tile(np.eye(3), (len(motion.cut_T), 1, 1))
     shot = np.cumsum(motion.cut_T)
@@ -84,7 +84,9 @@ def _cost(end: _End, start: _End) -> float | None:
     if alike < _ALIKE or larger > _LARGER:
         return None
     expected = (end.speed + start.speed) / 2 * gap
-    off = float(np.linalg.norm(start.place - end.place - expected))
+    way = start.place - end.place
+    share = np.clip(way @ expected / max(float(expected @ expected), 1e-9), 0, 1)  # it may rest
+    off = float(np.linalg.norm(way - share * expected))
     size = np.sqrt((end.area + start.area) / 2)
     allowed = size + 0.5 * float(np.linalg.norm(expected))
     return off / allowed + 1 - alike if off <= allowed else None

@@ -61,7 +61,7 @@ class Track(VideoStage, name="track", version=3):
     min_area: float = Field(0.004, gt=0, lt=1)
     min_iou: float = Field(0.2, ge=0, le=1)
     max_gap: int = Field(10, ge=0)
-    max_hidden: int = Field(50, ge=0)
+    max_hidden: int = Field(100, ge=0)
     min_length: int = Field(8, ge=2)
     min_score: float = Field(0.5, ge=0, le=1)
     max_tubes: int = Field(8, ge=1)
