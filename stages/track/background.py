@@ -13,10 +13,10 @@ from stages.track.camera import warp
 _LEAST = 4  # frames that a mosaic can be made of
 _LEAST_SHARE = .05  # of the frames that show a pixel, how many must show it at rest
 _END, _IDENTITY = 2, np.eye(3)  # samples at each end
-_TOLERANCE, _SIGMAS = 2.0, 3.5  # levels, robust deviations of the noise
+_TOLERANCE, _SIGMAS = 3.0, 3.5  # levels, robust deviations of the noise
 _STRAY = 8.0  # levels: more than this is no flicker but something that came and went
 _NEIGHBOURS, _RIM = np.ones((3, 3), np.uint8), np.ones((7, 7), np.uint8)
-_OUTLINE, _MIXED = np.ones((5, 5), np.uint8), 4  # see `Mosaic.differs`
+_OUTLINE, _MIXED = np.ones((3, 3), np.uint8), 4  # see `Mosaic.differs`
 _SLACK = 0.15, 0.4  # pixels that the mosaic may be off by: the camera rests, or moves
 
 

@@ -248,11 +248,11 @@ def differs(
     if colour is not None:
         changed = cv2.max(changed, enlarge(colour, changed.shape))
     unknown = cv2.compare(known, 255, cv2.CMP_NE)
-    inner = cv2.erode(moving_HW, _INNER) * np.uint8(255)
+    inner = cv2.erode(moving_HW, _INNER, borderValue=0) * np.uint8(255)
     changed = cv2.max(
         changed,
         cv2.max(
-            inner, cv2.min(unknown, cv2.erode(moving_HW, _KERNEL, iterations=3) * np.uint8(255))
+            inner, cv2.min(unknown, cv2.erode(moving_HW, _KERNEL, iterations=2) * np.uint8(255))
         ),
     )
     _, majority = cv2.threshold(cv2.blur(changed, _MAJORITY), _SHARE * 255, 1, cv2.THRESH_BINARY)

@@ -10,6 +10,7 @@ from stages.track.camera import warp
 
 _STREAK = 4  # frames that a thing must have moved
 _LEAVES = 0.2  # share of a thing: if so much moves or changes, it is no longer held
+_CHANGES = 0.1  # share of a thing that moves: the least that changes with it
 _JOIN = np.ones((5, 5), np.uint8)
 _HALO = np.ones((7, 7), np.uint8)  # how far a thing's motion leaks into its surroundings
 
@@ -40,7 +41,7 @@ def resting(
     changes there, in both directions of time: what came and stayed, what stood there and
     left, and what did both.
     """
-    solid = np.stack([cv2.morphologyEx(one, cv2.MORPH_CLOSE, _JOIN) for one in moving_Thw])
+    solid = np.stack([_solid(*one) for one in zip(moving_Thw, changed_Thw, strict=True)])
     least = min_area * solid[0].size
     forth = _held(solid, changed_Thw, np.linalg.inv(camera_T33), least)
     # Back in time, what moves and changes from t to t + 1 is noted at t + 1.
@@ -48,6 +49,17 @@ def resting(
     moving, changed = (np.concatenate([none, one[:0:-1]]) for one in (solid, changed_Thw))
     camera = np.concatenate([np.eye(3)[None], camera_T33[:0:-1]])
     return forth | _held(moving, changed, camera, least)[::-1]
+
+
+def _solid(moving_hw: NDArray[np.uint8], changed_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What moves, without holes, and without what is merely dragged along and looks the same."""
+    solid = cv2.morphologyEx(moving_hw, cv2.MORPH_CLOSE, _JOIN)
+    count, labels = cv2.connectedComponents(solid)
+    area = np.bincount(labels.ravel(), minlength=count)
+    changed = np.bincount(labels.ravel()[changed_hw.ravel() > 0], minlength=count)
+    moves = changed >= _CHANGES * area
+    moves[0] = False
+    return moves[labels].astype(np.uint8)
 
 
 def _held(

@@ -15,6 +15,7 @@ _BINS = 16
 _ENDS = 12  # frames at the end of a tube that speed and looks are taken from
 _WHOLE = 0.7  # of a tube's usual area: less is an object half hidden
 _ALIKE = 0.55  # least mean histogram intersection
+_RESTS = 0.5  # how unlikely it is that a hidden object does not move on
 _LARGER = 2.5  # at most so many times the area
 
 
@@ -85,11 +86,11 @@ def _cost(end: _End, start: _End) -> float | None:
         return None
     expected = (end.speed + start.speed) / 2 * gap
     way = start.place - end.place
-    share = np.clip(way @ expected / max(float(expected @ expected), 1e-9), 0, 1)  # it may rest
+    share = float(np.clip(way @ expected / max(float(expected @ expected), 1e-9), 0, 1))
     off = float(np.linalg.norm(way - share * expected))
     size = np.sqrt((end.area + start.area) / 2)
     allowed = size + 0.5 * float(np.linalg.norm(expected))
-    return off / allowed + 1 - alike if off <= allowed else None
+    return off / allowed + _RESTS * (1 - share) + 1 - alike if off <= allowed else None
 
 
 def _end(

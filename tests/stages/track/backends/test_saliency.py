@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.track.backends.saliency import Saliency, stands_out
+from stages.track.backends.saliency import Saliency, saliency
 from stages.track.track import Track
 
 
@@ -29,8 +29,10 @@ def test_a_thing_that_never_moves_is_a_tube(
     )
     assert best > 150
     assert len(Track().process(frames=frames)) == 0
+    strict = Track(backend=Saliency(algorithm=algorithm, factor=2.0), min_score=0.95)
+    assert len(strict.process(frames=frames)) == 0
 
 
 def test_a_blank_frame_has_nothing_that_stands_out() -> None:
-    detector = Saliency()._detector()
-    assert not stands_out(detector, np.full((60, 80, 3), 90, np.uint8), factor=3).any()
+    found = saliency(Saliency()._detector(), np.full((60, 80, 3), 90, np.uint8))
+    assert not (found > max(3 * found.mean(), 1e-6)).any()
