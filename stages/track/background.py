@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages.track.camera import warp
 
 _LEAST = 4  # frames that a mosaic can be made of
-_LEAST_SHARE = .05  # of the frames that show a pixel, how many must show it at rest
+_LEAST_SHARE = 0.05  # of the frames that show a pixel, how many must show it at rest
 _END, _IDENTITY = 2, np.eye(3)  # samples at each end
 _TOLERANCE, _SIGMAS = 3.0, 3.5  # levels, robust deviations of the noise
 _STRAY = 8.0  # levels: more than this is no flicker but something that came and went

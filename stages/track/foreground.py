@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from stages.track.background import Mosaic, mosaic
 from stages.track.camera import TEXTURE, anchor, pieces
 from stages.track.flow import Motion, flow_engine
+from stages.track.labelling import label
 from stages.track.noise import noise_level, smooth
 from stages.track.resting import resting
 
 _KERNEL = np.ones((3, 3), np.uint8)
-_JOIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-_ROOM = 4  # pixels that closing reaches
 _CHANGE = 1.0, 1.6  # grey levels, and times what most of the frame changes by
 _LEAST_RESTING = 50  # pixels that the noise of flow can be told from
 _EDGE = 0.5  # flow is smooth: an outline lies where this share of the motion is left
@@ -25,11 +24,8 @@ _HALO = np.ones((7, 7), np.uint8)  # how far an object's motion leaks into its s
 _MAJORITY, _SHARE = (5, 5), 0.5
 _SAMPLES = 21  # frames that a mosaic is made of
 _INNER = np.ones((21, 21), np.uint8)  # flow goes beyond an outline by half of it
-_HELD = np.ones((5, 5), np.uint8)  # a thing at rest is held with some of its surroundings
 _PARTLY = 0.2  # share of a region that moves
-_HOLE = 0.2  # of a frame's least object area: smaller holes are filled
 _LEFT = 0.8  # grey levels of noise
-_MAX_REGIONS = 64  # of a frame, largest first
 
 
 @dataclass(frozen=True, repr=False)
@@ -270,52 +266,3 @@ def back_maps(
         there = scale @ to_canvas_T33 @ np.linalg.inv(scale)
         maps.append(np.asarray(np.linalg.inv(there), np.float64))
     return maps
-
-
-def label(
-    changed_HW: NDArray[np.uint8], moving_HW: NDArray[np.uint8], *, min_area: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Regions (H, W) of the changed pixels, largest first, and their moving share.
-
-    Notes
-    -----
-    Parts with little between them, such as the limbs of a body, are one region.
-    """
-    least = max(1.0, min_area * changed_HW.size)
-    labels_HW = np.zeros(changed_HW.shape, np.uint8)
-    left, top, width, height = cv2.boundingRect(changed_HW)
-    if width * height < least:
-        return labels_HW, np.zeros(1, np.float32)
-    box = np.s_[top : top + height, left : left + width]
-    # Closing would stick to the border of what is cut out, so it gets room.
-    wide = np.pad(changed_HW[box], _ROOM)
-    solid = cv2.morphologyEx(wide, cv2.MORPH_OPEN, _KERNEL)
-    solid = np.asarray(cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN), np.uint8)
-    solid = fill_holes(solid, largest=_HOLE * least)
-    joined = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, _JOIN)
-    count, joined, stats, _ = cv2.connectedComponentsWithStats(joined)
-    inner = np.s_[_ROOM:-_ROOM, _ROOM:-_ROOM]
-    solid, joined = solid[inner], joined[inner]
-    area = stats[:, cv2.CC_STAT_AREA]
-    area[0] = 0
-    order = [i for i in np.argsort(-area, kind="stable")[:_MAX_REGIONS] if area[i] >= least]
-    renumber = np.zeros(count, np.uint8)
-    renumber[order] = np.arange(1, len(order) + 1)
-    labels = renumber[joined] * solid
-    flat = labels[::2, ::2].ravel()
-    sizes = np.bincount(flat, minlength=len(order) + 1)
-    moved = np.bincount(flat[moving_HW[box][::2, ::2].ravel() > 0], minlength=len(order) + 1)
-    share = (moved / np.maximum(sizes, 1)).astype(np.float32)
-    share[0] = 0
-    labels_HW[box] = labels
-    return labels_HW, share
-
-
-def fill_holes(mask_HW: NDArray[np.uint8], *, largest: float) -> NDArray[np.uint8]:
-    """The mask without holes up to an area in pixels."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask_HW, connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] <= largest
-    small[0] = True  # the mask itself
-    if small.sum() == 1:
-        return mask_HW
-    return small[labels].astype(np.uint8)

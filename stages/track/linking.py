@@ -71,9 +71,7 @@ def link(
     return finished + active
 
 
-def carry(
-    patch: Patch, backward_hw2: NDArray[np.float32], shape: tuple[int, int]
-) -> Patch:
+def carry(patch: Patch, backward_hw2: NDArray[np.float32], shape: tuple[int, int]) -> Patch:
     """A mask moved along the flow.
 
     Parameters

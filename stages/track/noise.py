@@ -31,9 +31,7 @@ def noise_level(grey_THW: NDArray[np.uint8]) -> float:
     return level if level < _TEXTURE else 0.0
 
 
-def smooth(
-    image_THW: NDArray[np.uint8], noise: float, *, left: float
-) -> NDArray[np.uint8]:
+def smooth(image_THW: NDArray[np.uint8], noise: float, *, left: float) -> NDArray[np.uint8]:
     """The frames, smoothed until white noise of a level is down to `left` levels."""
     sigma = min(_MOST, noise / (2 * np.sqrt(np.pi) * left))
     if sigma < _LEAST:

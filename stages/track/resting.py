@@ -43,7 +43,7 @@ def resting(
     """
     solid = np.stack([_solid(*one) for one in zip(moving_Thw, changed_Thw, strict=True)])
     least = min_area * solid[0].size
-    forth = _held(solid, changed_Thw, np.linalg.inv(camera_T33), least)
+    forth = _held(solid, changed_Thw, np.asarray(np.linalg.inv(camera_T33), np.float64), least)
     # Back in time, what moves and changes from t to t + 1 is noted at t + 1.
     none = np.zeros_like(solid[:1])
     moving, changed = (np.concatenate([none, one[:0:-1]]) for one in (solid, changed_Thw))
@@ -70,10 +70,11 @@ def _held(
 ) -> NDArray[np.uint8]:
     """In one direction; maps lead from the frame looked at before onto this one."""
     out = np.zeros_like(moving_Thw)
-    streak = np.zeros(moving_Thw.shape[1:], np.uint8)  # frames that the thing here moved for
+    height, width = moving_Thw.shape[1:]
+    streak = np.zeros((height, width), np.uint8)  # frames that the thing here moved for
     for t, (moving, changed) in enumerate(zip(moving_Thw, changed_Thw, strict=True)):
         if streak.any():
-            streak = warp(streak, to_here_T33[t], streak.shape, nearest=True)
+            streak = warp(streak, to_here_T33[t], (height, width), nearest=True)
             count, labels = cv2.connectedComponents(cv2.min(streak, 1))
             flat, leaves = labels.ravel(), (moving | changed).ravel() > 0
             area = np.bincount(flat, minlength=count)

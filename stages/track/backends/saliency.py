@@ -11,7 +11,8 @@ from pydantic import Field
 from stages.track.backend import Backend
 from stages.track.flow import Motion
 from stages.track.footage import Footage
-from stages.track.foreground import Regions, label
+from stages.track.foreground import Regions
+from stages.track.labelling import label
 
 
 class Saliency(Backend, version=2):

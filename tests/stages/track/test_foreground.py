@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.track.flow import Motion
-from stages.track.foreground import fill_holes, find_regions, label, moving_pixels
+from stages.track.foreground import find_regions, moving_pixels
 
 HALF = (60, 80)
 SQUARE = np.s_[20:40, 30:50]
@@ -72,7 +72,9 @@ def film(
     """A square that moves to the right over noise for some frames, and its exact motion."""
     rng = np.random.default_rng(0)
     ground, skin = (
-        np.kron(rng.integers(40, 200, (height // 4, width // 4), np.uint8), np.ones((4, 4), np.uint8))
+        np.kron(
+            rng.integers(40, 200, (height // 4, width // 4), np.uint8), np.ones((4, 4), np.uint8)
+        )
         for height, width in ((60, 100), (16, 16))
     )
     images, masks = np.repeat(ground[None], count, axis=0), np.zeros((count, 60, 100), np.bool_)
@@ -116,36 +118,3 @@ def test_an_object_that_rests_for_most_of_the_time_is_told_from_the_scene(
         assert regions.strength[t][1] == 0
     moves = (options.get("until") or 23) - 1
     assert overlap(regions.labels_THW[moves], masks[moves]) > 0.7
-
-
-def test_regions_come_largest_first_and_specks_do_not() -> None:
-    changed = np.zeros(HALF, np.uint8)
-    changed[2:10, 2:10] = changed[20:50, 50:75] = changed[30:32, 10:12] = 1
-    labels, share = label(changed, np.zeros_like(changed), min_area=0.004)
-    assert len(share) == 3
-    assert abs(int((labels == 1).sum()) - 30 * 25) < 20
-    assert abs(int((labels == 2).sum()) - 64) < 8
-
-
-def test_a_region_in_the_corner_does_not_grow_to_the_border_of_its_cut() -> None:
-    changed = np.zeros(HALF, np.uint8)
-    changed[20:40, 20:40], changed[50:58, 60:78] = 1, 1
-    labels, _ = label(changed, changed, min_area=0.004)
-    assert abs(int((labels > 0).sum()) - 400 - 8 * 18) < 20
-
-
-def test_the_share_that_moves_is_the_evidence() -> None:
-    changed = field(1).astype(np.uint8)
-    moving = changed.copy()
-    moving[20:40, 30:40] = 0
-    _, share = label(changed, moving, min_area=0.004)
-    assert share[1] == pytest.approx(0.5, abs=0.05)
-
-
-def test_small_holes_are_filled_and_large_ones_are_not() -> None:
-    mask = field(1).astype(np.uint8)
-    mask[24:26, 34:36] = mask[28:38, 38:48] = 0
-    filled = fill_holes(mask, largest=10)
-    assert filled[24:26, 34:36].all()
-    assert not filled[28:38, 38:48].any()
-    assert not label(np.zeros(HALF, np.uint8), mask, min_area=0.004)[0].any()
