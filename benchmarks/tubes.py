@@ -1,7 +1,7 @@
 """Quality and speed of tubes: procedural scenes with exact truth, real sequences where present.
 
 ``python benchmarks/tubes.py`` prints the tables of `docs/quality.md`. The scenes are those of
-`benchmarks.scenes.grid` with the held-out seeds 31..34; 1..10 are for tuning (``--seeds 1 2``).
+`benchmarks.scenes.grid` with the held-out seeds 91..94; 1..10 and 41..50 are for tuning (``--seeds 1 2``).
 Annotated sequences in MOT format (``NAME.mp4`` beside ``NAME.txt``) are read from the folder
 of ``--mot`` or ``TUBELET_MOT``; without one the table says so. ``--track`` gives parameters:
 ``--track '{"backend": "saliency", "min_area": 0.002}'``.
@@ -32,7 +32,7 @@ from storage_schemas.frames import Frames
 from storage_schemas.videos import VideoFile
 
 CLIPS = sorted((Path(__file__).parents[1] / "assets" / "clips").glob("*.mp4"))
-HELD_OUT = (31, 32, 33, 34)
+HELD_OUT = (91, 92, 93, 94)
 ROUNDS = 3
 _SEEN = 0.25  # an object that shows less than this share of itself is not asked for
 _MATCH = 0.5  # IoU of boxes that belong together

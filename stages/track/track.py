@@ -50,7 +50,8 @@ class Track(VideoStage, name="track", version=3):
         Correlation of two frames, after flow has moved one onto the other, below which
         a cut lies between them.
     window : int
-        Frames that are looked at together, about 0.2 MB each; tubes end at its border.
+        Frames that are looked at together, about 0.2 MB each. Tubes end at its border: an
+        object on both sides is two tubes.
     """
 
     backend: Annotated[SerializeAsAny[Backend], BeforeValidator(Backend.choose)] = Field(
