@@ -1,7 +1,8 @@
 """Quality and speed of tubes: procedural scenes with exact truth, real sequences where present.
 
 ``python benchmarks/tubes.py`` prints the tables of `docs/quality.md`. The scenes are those of
-`benchmarks.scenes.grid` with the held-out seeds 91..94; 1..10 and 41..50 are for tuning (``--seeds 1 2``).
+`benchmarks.scenes.grid` with the held-out seeds 91..94; 1..10 and 41..50 are for tuning
+(``--seeds 1 2``).
 Annotated sequences in MOT format (``NAME.mp4`` beside ``NAME.txt``) are read from the folder
 of ``--mot`` or ``TUBELET_MOT``; without one the table says so. ``--track`` gives parameters:
 ``--track '{"backend": "saliency", "min_area": 0.002}'``.
