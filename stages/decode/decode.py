@@ -170,7 +170,11 @@ def decode_video(
                 start_seconds=(container.start_time or 0) / _MICROSECONDS,
             ),
         )
-        start, step = stream.start_time, 1 / float(stream.average_rate or 25)
+        # AVI stores no times of presentation; what FFmpeg guesses for H.264 runs backwards.
+        # Frames come out in order, a packet each, so the times of the packets fit.
+        in_avi = container.format.name == "avi"
+        start = None if in_avi else stream.start_time
+        step = 1 / float(stream.average_rate or 25)
         errors: list[str] = []
         scaler = VideoReformatter()
         rate = FrameRate(fps_cap, step_seconds=step)
@@ -180,10 +184,11 @@ def decode_video(
             if frame.is_corrupt:
                 video.account.corrupt += 1
                 continue
-            if frame.pts is not None:
-                start = frame.pts if start is None else start
-                time = float((frame.pts - start) * stream.time_base)
-            else:  # raw streams carry no times
+            pts = frame.dts if in_avi else frame.pts
+            if pts is not None:
+                start = pts if start is None else start
+                time = float((pts - start) * stream.time_base)
+            else:  # raw streams carry no times, nor do the last frames of AVI
                 time = video.source_times[-1] + step if video.source_times else 0.0
             if video.source_times and time <= video.source_times[-1]:
                 video.account.stalled += 1

@@ -27,10 +27,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.digests import UNREADABLE
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage, VideoStage
 from stages.sources.hmdb51 import read_tagged_lists
-from stages.sources.listed import find_videos, in_class_folder, match, size_of
+from stages.sources.listed import annotation_of, find_videos, in_class_folder, match
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.errors import BadVideo, SourceError
 from storage_schemas.frames import Frames
@@ -81,11 +82,9 @@ class JhmdbMasks(Source, name="jhmdb_masks", version=1):
                 f"{root} holds no <class>/<clip>/{_MASK}; unpack the official puppet_mask.zip, "
                 f"and set --set {self.name}.path=DIR to the folder above"
             )
-        videos = [VideoFile(v, digest(p), size_of(p), p) for v, p in sorted(found.items())]
-        return Listing(
-            videos=videos,
-            notes=[f"masks of {len(videos)} of {NUM_CLIPS} official clips are there"],
-        )
+        videos = [annotation_of(v, path, digest=digest(path)) for v, path in sorted(found.items())]
+        count = f"masks of {len(videos)} of {NUM_CLIPS} official clips are there"
+        return Listing(videos=videos, notes=[count])
 
 
 class PuppetMasks(VideoStage, name="puppet_masks", version=1):
@@ -96,6 +95,8 @@ class PuppetMasks(VideoStage, name="puppet_masks", version=1):
 
     def process(self, *, masks: VideoFile, frames: Frames) -> Boxes:
         """Masks of the stored frames, in their size."""
+        if masks.digest.startswith(UNREADABLE):
+            raise BadVideo(f"{_MASK} cannot be read: {masks.digest.removeprefix(UNREADABLE)}")
         assert masks.path is not None
         masks_THW = read_part_mask(masks.path)
         if len(masks_THW) > frames.probe.frames_decoded:
@@ -107,7 +108,7 @@ class PuppetMasks(VideoStage, name="puppet_masks", version=1):
         kept = np.flatnonzero(frames.source_frames < len(masks_THW)).astype(np.int32)
         in_file = frames.source_frames[kept]
         at_size = resized(masks_THW[in_file], height=frames.height, width=frames.width)
-        filled: NDArray[np.bool_] = at_size.reshape(len(at_size), -1).any(axis=1)
+        filled = np.logical_or.reduce(at_size, axis=(1, 2))
         return Boxes(
             video_id=frames.video_id,
             num_frames=len(frames),
@@ -150,8 +151,8 @@ def resized(masks_THW: NDArray[np.bool_], *, height: int, width: int) -> NDArray
 
 def tight_boxes(masks_THW: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Half-open boxes (T, 4) around masks, none of which is empty."""
-    rows_TH: NDArray[np.bool_] = masks_THW.any(axis=2)
-    columns_TW: NDArray[np.bool_] = masks_THW.any(axis=1)
+    rows_TH = np.logical_or.reduce(masks_THW, axis=2)
+    columns_TW = np.logical_or.reduce(masks_THW, axis=1)
     corners = [
         columns_TW.argmax(1),
         rows_TH.argmax(1),

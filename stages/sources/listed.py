@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
+from pipeline.digests import UNREADABLE
 from pipeline.source import Listing
 from stages.sources.folder import VIDEO_EXTENSIONS, some
 from storage_schemas.errors import SourceError
@@ -73,6 +75,18 @@ def count_note(split: str, listed: int, missing: Sequence[str], official: int | 
     if official is not None and official != listed:
         note += f" (the official list has {official})"
     return f"{note}, {len(missing)} are missing: {some(missing)}" if missing else note
+
+
+def annotation_of(video_id: str, path: Path, *, digest: str) -> VideoFile:
+    """A file of annotations under the id of the video that it is about.
+
+    Files of two videos may be equal, or one and the same; they are no duplicates, so the id
+    is in the digest.
+    """
+    own = sha256(f"{digest} {video_id}".encode("utf-8", "surrogateescape")).hexdigest()
+    return VideoFile(
+        video_id, digest if digest.startswith(UNREADABLE) else own, size_of(path), path
+    )
 
 
 def size_of(path: Path) -> int:

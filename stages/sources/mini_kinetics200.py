@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,9 @@ from numpy.typing import NDArray
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage, VideoStage
+from stages.sources.folder import some
 from stages.sources.kinetics400 import read_lists
-from stages.sources.listed import find_videos, match, read_csv, size_of
+from stages.sources.listed import annotation_of, find_videos, match, read_csv
 from stages.sources.pickled_array import read_pickled_array
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import BadVideo, SourceError
@@ -84,13 +84,7 @@ class MiniKineticsBoxes(Source, name="mini_kinetics_boxes", version=1):
             )
         digests = {split: digest(path) for split, path in there.items()}
         videos = [
-            VideoFile(
-                row.video_id,
-                # One file is of many videos: its digest alone would make them duplicates.
-                sha256(f"{digests[row.split]} {row.video_id}".encode()).hexdigest(),
-                size_of(there[row.split]),
-                there[row.split],
-            )
+            annotation_of(row.video_id, there[row.split], digest=digests[row.split])
             for row in sorted(rows)
             if row.split in there
         ]
@@ -171,7 +165,7 @@ def read_rows(root: Path) -> tuple[list[LabelRow], list[str]]:
         unknown = sorted(one for one in ids if (split, one) not in known)
         if unknown:
             notes.append(
-                f"{len(unknown)} ids of {path.name} are in no list of Kinetics: {unknown[0]}, ..."
+                f"{len(unknown)} ids of {path.name} are in no list of Kinetics: {some(unknown)}"
             )
     return rows, notes
 
