@@ -1,7 +1,7 @@
 """Arrays of Python objects that others saved with ``numpy.save``: pickles, read with care.
 
 A pickle may call any function. Here it may build arrays, numbers, texts and plain
-containers, and nothing else; see docs/decisions/0016-data-sets.md.
+containers, and nothing else; see docs/decisions/0018-data-sets.md.
 """
 
 from __future__ import annotations
