@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISDIR
 
 from pipeline.digests import UNREADABLE
 from pipeline.source import Listing
@@ -91,9 +92,13 @@ def annotation_of(video_id: str, path: Path, *, digest: str) -> VideoFile:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of the files in a folder of images; 0 of a broken link."""
-    if path.is_dir():
-        return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
-    return path.stat().st_size if path.exists() else 0
+    try:
+        stat = path.stat()
+        if S_ISDIR(stat.st_mode):
+            return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+        return stat.st_size
+    except OSError:
+        return 0
 
 
 def in_class_folder(path: Path) -> str:
@@ -106,7 +111,7 @@ def find_videos(
 ) -> tuple[dict[str, Path], list[str]]:
     """Video files below `root` by name, in whatever folders they lie; hidden ones are not seen.
 
-    Of two files with one name the first in the order of their paths is taken.
+    Of two files with one name the first is taken, folders in the order of their names.
 
     Parameters
     ----------
@@ -122,12 +127,14 @@ def find_videos(
     """
     found: dict[str, Path] = {}
     twice = []
-    for path in sorted(root.rglob("[!.]*")):
-        if path.suffix.lower() in VIDEO_EXTENSIONS and not path.is_dir():
-            if name(path) in found:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            if file.startswith(".") or os.path.splitext(file)[1].lower() not in VIDEO_EXTENSIONS:
+                continue
+            path = Path(folder, file)
+            if found.setdefault(name(path), path) is not path:
                 twice.append(path.relative_to(root).as_posix())
-            else:
-                found[name(path)] = path
     notes = [f"{len(twice)} files repeat a name and are not used: {some(twice)}"] if twice else []
     return found, notes
 
