@@ -83,11 +83,13 @@ class Labels(FolderNoun):
 
     @property
     def handed(self) -> list[str]:
-        """Classes that are others, or none, when frames are mirrored; see `mirrored`.
+        """Classes that are another class of the data set when frames are mirrored.
 
-        Where there are any, a horizontal flip makes a video of a wrong label.
+        Where there are any, a horizontal flip gives videos a wrong label; see `mirrored`. A
+        word alone does not tell: "pulling it right out" has no left counterpart.
         """
-        return [label for label in self.classes if mirrored(label) != label]
+        classes = set(self.classes)
+        return [one for one in self.classes if mirrored(one) in classes - {one}]
 
     def write(self, folder: Path) -> None:
         """Write ``labels.arrow`` into `folder`."""

@@ -93,7 +93,10 @@ def _tagged(lists: Path, folder: Path, classes: tuple[str, str], file: str) -> N
         (lists / f"{name}_test_split1.txt").write_text("\n".join(text))
 
 
-TEMPLATES = ("Pulling [something] from left to right", "Moving [something] down")
+TEMPLATES = (
+    "Pulling [something] from left to right",
+    "Pulling [something] from right to left",
+)
 
 
 def something_v2(root: Path) -> None:

@@ -66,8 +66,14 @@ def test_newer_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_left_and_right_change_places_in_a_mirror(label: str, other: str) -> None:
     assert mirrored(label) == other
     assert mirrored(other) == label
-    labels = Labels([LabelRow("a", label, "train"), LabelRow("b", "Holding something", "train")])
-    assert labels.handed == ([label] if label != other else [])
+
+
+def test_handed_classes_come_in_pairs() -> None:
+    pair = ["Pulling something from left to right", "Pulling something from right to left"]
+    alone = ["Holding something", "Plugging something in but pulling it right out", "turn_left"]
+    labels = Labels([LabelRow(label, label, "train") for label in (*pair, *alone)])
+    assert labels.handed == pair
+    assert Labels([LabelRow(label, label, "train") for label in alone]).handed == []
 
 
 def test_an_unpublished_class_is_no_class() -> None:

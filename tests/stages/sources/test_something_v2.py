@@ -15,10 +15,11 @@ from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow, Labels
 
 LEFT = "Pulling something from left to right"
+RIGHT = "Pulling something from right to left"
 LABELS = {
     "Putting something on something": "0",
     LEFT: "1",
-    "Moving something up": "2",
+    RIGHT: "2",
     "Pushing something so that it slightly moves": "3",
 }
 TRAIN = [
@@ -29,9 +30,9 @@ TRAIN = [
         "placeholders": ["a cup", "a table"],
     },
     {"id": "100904", "template": "Pulling [something] from left to right"},
-    {"id": "9", "template": "Moving [something] up"},
+    {"id": "9", "template": "Pulling [something] from right to left"},
 ]
-VALIDATION = [{"id": "74225", "template": "Moving [something] up"}]
+VALIDATION = [{"id": "74225", "template": "Pulling [something] from right to left"}]
 TEST = [{"id": "1420"}, {"id": "60"}]
 FILES = ["78687.webm", "100904.webm", "74225.mp4", "1420.webm", "60.webm"]
 
@@ -61,7 +62,7 @@ def test_ids_classes_without_brackets_and_counts(root: Path) -> None:
     listing = scan(root)
     assert listing.labels == [
         LabelRow("100904", LEFT, "train"),
-        LabelRow("74225", "Moving something up", "val"),
+        LabelRow("74225", RIGHT, "val"),
         LabelRow("78687", "Putting something on something", "train"),
     ]
     assert listing.notes == [
@@ -73,16 +74,16 @@ def test_ids_classes_without_brackets_and_counts(root: Path) -> None:
 
 
 def test_classes_tell_that_a_flip_changes_them(root: Path) -> None:
-    assert Labels(scan(root).labels or ()).handed == [LEFT]
+    assert Labels(scan(root).labels or ()).handed == [LEFT, RIGHT]
 
 
 def test_a_test_video_has_a_class_only_with_the_answers(root: Path) -> None:
     listing = scan(root, splits=["test"])
     assert [(r.video_id, r.label) for r in listing.labels or ()] == [("1420", ""), ("60", "")]
     (root / "labels").mkdir(exist_ok=True)
-    (root / "labels/test-answers.csv").write_text(f"1420;Moving something up\n60;{LEFT}\n")
+    (root / "labels/test-answers.csv").write_text(f"1420;{RIGHT}\n60;{LEFT}\n")
     listing = scan(root, splits=["test"])
-    assert [row.label for row in listing.labels or ()] == ["Moving something up", LEFT]
+    assert [row.label for row in listing.labels or ()] == [RIGHT, LEFT]
 
 
 @pytest.mark.parametrize(
