@@ -37,6 +37,9 @@ class Digests:
             "CREATE TABLE IF NOT EXISTS digests "
             "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT) WITHOUT ROWID"
         )
+        # A row is a commit; to wait for the disk each time took 20 ms, more than most videos.
+        # What a power failure may cost is a cache.
+        self._connection.execute("PRAGMA synchronous=OFF")
         self._on_hashed = on_hashed
 
     def __call__(self, path: Path) -> str:
