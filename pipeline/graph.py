@@ -92,12 +92,16 @@ def walk(targets: Sequence[Step], *, unread: bool = False) -> Iterator[Step]:
         yield from visit(target)
 
 
-def rebuild(targets: Sequence[Step], change: Callable[[Step], Stage]) -> list[Step]:
+def rebuild(
+    targets: Sequence[Step],
+    change: Callable[[Step], Stage],
+    rename: Callable[[Step], str] = lambda step: step.name,
+) -> list[Step]:
     """The same graph with the stage of each step replaced by ``change(step)``."""
     made: dict[int, Step] = {}
     for step in walk(targets, unread=True):
         inputs = {role: tuple(made[id(s)] for s in steps) for role, steps in step.inputs.items()}
-        made[id(step)] = Step(stage=change(step), inputs=inputs, name=step.name)
+        made[id(step)] = Step(stage=change(step), inputs=inputs, name=rename(step))
     return [made[id(target)] for target in targets]
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.graph import Step, rebuild, walk
 from pipeline.parameters import filled_values
+from pipeline.source import Source
 from pipeline.stage import Stage
 from pipeline.variant import Variant
 from storage_schemas.errors import ParameterError
@@ -25,13 +26,14 @@ def apply_overrides(targets: Sequence[Step], settings: Iterable[str]) -> list[St
     settings : iterable of str
         ``NAME.PARAM=VALUE`` where NAME is a step's name, or a stage's name for all steps of
         that stage; PARAM may be dotted (``pretrain.method.num_patches``). VALUE is JSON, or
-        else taken as text.
+        else taken as text. ``source=NAME`` puts another source in the place of the recipe's.
 
     Raises
     ------
     ParameterError
         Naming the nearest valid name, or the value and its bound.
     """
+    targets, settings = choose_source(targets, settings)
     changes = changes_of(targets, settings)
 
     def change(step: Step) -> Stage:
@@ -56,6 +58,52 @@ def changes_of(targets: Sequence[Step], settings: Iterable[str]) -> dict[str, di
         for step in chosen:
             changes.setdefault(step.name, {})[parameter] = _value(text)
     return changes
+
+
+def choose_source(
+    targets: Sequence[Step], settings: Iterable[str]
+) -> tuple[Sequence[Step], list[str]]:
+    """Follow ``source=NAME``; the other settings are given back.
+
+    The videos that the recipe reads then come from that data set, with its own defaults.
+    Steps that are called after the old source are called after the new one.
+
+    Raises
+    ------
+    ParameterError
+        If no source is called so, or the recipe has none or several to replace.
+    """
+    others = []
+    for setting in settings:
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if name != "source":
+            others.append(setting)
+            continue
+        wanted = Source.find(value)
+        if wanted.roles:
+            raise ParameterError(f"source {value!r} reads what another stage makes; name a recipe")
+        found = [
+            s for s in walk(targets, unread=True) if isinstance(s.stage, Source) and not s.inputs
+        ]
+        if len(found) != 1:
+            raise ParameterError(
+                f"--set {setting}: the recipe reads {len(found)} sources from disk "
+                f"({', '.join(step.name for step in found) or 'none'}), not one"
+            )
+        targets = _with_source(targets, found[0], wanted())
+    return targets, others
+
+
+def _with_source(targets: Sequence[Step], old: Step, source: Source) -> list[Step]:
+    def rename(step: Step) -> str:
+        reads_it = any(old in steps for steps in step.inputs.values())
+        if old.name != old.stage.name:  # the recipe's own name, which fits any source
+            return step.name
+        if step is old or (reads_it and step.name.startswith(f"{old.name}_")):
+            return source.name + step.name.removeprefix(old.name)
+        return step.name
+
+    return rebuild(targets, lambda step: source if step is old else step.stage, rename)
 
 
 def _changed(step: Step, parameters: dict[str, Any]) -> Stage:

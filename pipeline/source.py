@@ -7,6 +7,9 @@ its part. Labels and splits are an artifact of their own, read by evaluation onl
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any, ClassVar
 
 from pipeline.graph import Step
 from pipeline.stage import Role, Stage
+from storage_schemas.errors import ParameterError
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Noun
 from storage_schemas.videos import VideoFile
@@ -46,9 +50,22 @@ class Source(Stage):
     files; then `locate` finds them in that stage's artifact.
     """
 
+    package: ClassVar[str] = "stages.sources"
     roles: ClassVar[Mapping[str, Role]] = {}
     output: ClassVar[type[Noun]] = VideoFile
     entry: ClassVar[str] = "scan"
+
+    @classmethod
+    def find(cls, name: str) -> type[Source]:
+        """The source of `package` that is called so; raises `ParameterError` with the nearest."""
+        for module in pkgutil.iter_modules(importlib.import_module(cls.package).__path__):
+            importlib.import_module(f"{cls.package}.{module.name}")
+        known = {source.name: source for source in Source.__subclasses__()}
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(known)}"
+            raise ParameterError(f"no source is named {name!r}; {hint}")
+        return known[name]
 
     def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +23,24 @@ LABEL_SCHEMA = pa.schema(
     ]
 )
 SPLITS = ("train", "val", "test")
+_HANDED = re.compile(r"(?<![A-Za-z])(?:left|right)(?![a-z])|(?:Left|Right)(?![a-z])")
+_OTHER_HAND = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+
+
+def mirrored(label: str) -> str:
+    """What a class is called when its frames are mirrored: left and right change places.
+
+    They count as words: ``Pulling something from left to right``, ``turn_left``, ``MoveRight``.
+    """
+    return _HANDED.sub(lambda found: _OTHER_HAND[found[0]], label)
 
 
 @dataclass(frozen=True, order=True)
 class LabelRow:
-    """Class name and split (``train``, ``val`` or ``test``) of one video."""
+    """Class name and split (``train``, ``val`` or ``test``) of one video.
+
+    The name is empty where the class is not published, as of some test sets.
+    """
 
     video_id: str
     label: str
@@ -65,7 +79,17 @@ class Labels(FolderNoun):
     @property
     def classes(self) -> list[str]:
         """Class names in the order of their indices (sorted)."""
-        return sorted({row.label for row in self.rows})
+        return sorted({row.label for row in self.rows} - {""})
+
+    @property
+    def handed(self) -> list[str]:
+        """Classes that are another class of the data set when frames are mirrored.
+
+        Where there are any, a horizontal flip gives videos a wrong label; see `mirrored`. A
+        word alone does not tell: "pulling it right out" has no left counterpart.
+        """
+        classes = set(self.classes)
+        return [one for one in self.classes if mirrored(one) in classes - {one}]
 
     def write(self, folder: Path) -> None:
         """Write ``labels.arrow`` into `folder`."""

@@ -21,6 +21,7 @@ import av
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.io
 
 from pipeline.source import Source
 from pipeline.stage import Context, Stage
@@ -31,6 +32,8 @@ from stages.propose.felzenszwalb import Felzenszwalb
 from stages.propose.random_boxes import RandomBoxes
 from stages.propose.slic import Slic
 from stages.shard.shard import MakeShard
+from stages.sources.jhmdb import PuppetMasks
+from stages.sources.mini_kinetics200 import HumanBoxes
 from stages.sources.motion_shapes import MotionShapes
 from stages.synthesize.synthesize import Synthesize
 from stages.track.track import Track
@@ -131,6 +134,23 @@ def _motion_shapes(stage: MotionShapes, frames: Frames, folder: Path) -> str:
     return digest(found)
 
 
+def _puppet_masks(stage: PuppetMasks, frames: Frames, folder: Path) -> str:
+    mask = np.zeros((frames.height, frames.width, len(frames)), np.uint8)
+    for t in range(len(frames)):
+        mask[4 : 20 + t, 2 * t : 2 * t + 9, t] = 1
+    scipy.io.savemat(folder / "puppet_mask.mat", {"part_mask": mask})
+    masks = VideoFile("a.mp4", "digest", 1, folder / "puppet_mask.mat")
+    return boxes_of(stage.process(masks=masks, frames=frames))
+
+
+def _human_boxes(stage: HumanBoxes, frames: Frames, folder: Path) -> str:
+    people = {t + 1: {"human_boxes": np.array([[t, 2.5, 90, 200 + t, 0.9]])} for t in range(9)}
+    content: Any = {"class": {"a.mp4": people}}
+    np.save(folder / "boxes.npy", content, allow_pickle=True)
+    boxes = VideoFile("a.mp4", "digest", 1, folder / "boxes.npy")
+    return boxes_of(stage.process(boxes=boxes, frames=frames))
+
+
 def _boxes(stage: Any, frames: Frames, folder: Path) -> str:
     return boxes_of(stage.process(frames=frames))
 
@@ -148,6 +168,8 @@ CASES: tuple[tuple[Stage, Callable[[Any, Frames, Path], str]], ...] = (
     (RandomBoxes(seed=1), _boxes),
     (Detect(detector="nanodet", score_threshold=0.05, max_boxes=3, frame_stride=8), _detect),
     (MakeShard(short_side=32), _shard),
+    (PuppetMasks(), _puppet_masks),
+    (HumanBoxes(), _human_boxes),
     (Synthesize(num_trajectories=8), _synthesize),
     (
         MotionShapes(

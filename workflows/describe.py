@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.graph import Step, walk
-from pipeline.overrides import apply_overrides, changes_of
+from pipeline.overrides import apply_overrides, changes_of, choose_source
 from pipeline.parameters import Resolved, resolve
 from workflows import recipes
 
@@ -41,7 +41,7 @@ class Described:
 
 def describe(recipe: str, settings: Sequence[str]) -> list[Described]:
     """Steps of a recipe in the order in which they are computed; a run would take these."""
-    targets = recipes.load(recipe)
+    targets, settings = choose_source(recipes.load(recipe), settings)
     before = {step.name: step for step in walk(targets, unread=True)}
     given = changes_of(targets, settings)
     return [

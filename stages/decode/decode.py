@@ -1,11 +1,9 @@
-"""Decode a video with PyAV: exact times, every frame accounted for."""
+"""Decode a video: exact times, every frame accounted for. Images are in `images`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from math import floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +13,15 @@ from pydantic import Field
 
 from pipeline.stage import VideoStage
 from stages.decode.accounting import FrameAccount, is_hidden, ts_packet_bytes
+from stages.decode.decoded import DecodedVideo, FrameRate, stored_size
+from stages.decode.images import decode_images, image_files
 from storage_schemas.errors import BadVideo
-from storage_schemas.frames import Frames, Probe
+from storage_schemas.frames import Frames
 from storage_schemas.jpeg import encode_jpeg
 from storage_schemas.videos import VideoFile
 
 _UNREADABLE = "unreadable: "
 _PLAYLISTS = frozenset({"concat", "dash", "hls"})  # their content lies in other files
-_EARLY = 0.25  # of a frame's or slot's time that a frame may be early under an fps cap
 _MICROSECONDS = 1_000_000  # unit of a container's times
 
 
@@ -42,6 +41,9 @@ class Decode(VideoStage, name="decode", version=1):
         docs/decisions/0003-frame-accounting.md.
     min_fraction : float
         Share of the promised frames that a video must have to be kept.
+    image_fps : float
+        Frames a second of a folder of images, which carry no times; 12 in
+        Something-Something V1.
     """
 
     short_side: int = Field(240, ge=16)
@@ -49,16 +51,27 @@ class Decode(VideoStage, name="decode", version=1):
     quality: int = Field(90, ge=1, le=100)
     partial: Literal["quarantine", "keep"] = "quarantine"
     min_fraction: float = Field(0.0, ge=0, le=1)
+    image_fps: float = Field(12.0, gt=0)
 
     def process(self, *, videos: VideoFile) -> Frames:
-        """Decode one file."""
+        """Decode one file, or a folder of images."""
         if videos.digest.startswith(_UNREADABLE):
             cause = videos.digest.removeprefix(_UNREADABLE)
             raise BadVideo(f"the file cannot be read: {cause}; check its permissions or link")
         assert videos.path is not None
-        video = decode_video(
-            videos.path, short_side=self.short_side, fps_cap=self.fps_cap, quality=self.quality
-        )
+        images = image_files(videos.path)
+        if images is None:
+            video = decode_video(
+                videos.path, short_side=self.short_side, fps_cap=self.fps_cap, quality=self.quality
+            )
+        else:
+            video = decode_images(
+                images,
+                image_fps=self.image_fps,
+                short_side=self.short_side,
+                fps_cap=self.fps_cap,
+                quality=self.quality,
+            )
         self._accept(video.account)
         height, width = video.size
         return Frames(
@@ -93,42 +106,6 @@ class Decode(VideoStage, name="decode", version=1):
             f"{got} of {expected} frames decoded, {cause}; {remedy}",
             frames_got=got,
             frames_expected=expected,
-        )
-
-
-@dataclass
-class DecodedVideo:
-    """The stored frames of a file, the times of all its frames, and what the file is.
-
-    ``source_times`` are those of every undamaged frame, stored or not.
-    """
-
-    codec: str
-    tick_seconds: float
-    account: FrameAccount
-    source_size: tuple[int, int] = (0, 0)
-    size: tuple[int, int] = (0, 0)
-    rotation_degrees: int = 0
-    jpegs: list[bytes] = field(default_factory=list)
-    pts_seconds: list[float] = field(default_factory=list)
-    source_frames: list[int] = field(default_factory=list)
-    source_times: list[float] = field(default_factory=list)
-
-    def probe(self) -> Probe:
-        """Facts of the encoded file, before any fps cap."""
-        steps = np.diff(self.source_times)
-        # Containers round times to their ticks: up to one tick more or less a step.
-        slack = 0.1 * float(np.median(steps)) + 2 * self.tick_seconds if len(steps) else 0.0
-        return Probe(
-            codec=self.codec,
-            source_height=self.source_size[0],
-            source_width=self.source_size[1],
-            rotation_degrees=self.rotation_degrees,
-            average_fps=round(1 / float(steps.mean()), 6) if len(steps) else 0.0,
-            variable_frame_rate=bool(len(steps) and np.ptp(steps) > slack),
-            frames_expected=self.account.expected,
-            frames_decoded=self.account.decoded,
-            status="partial" if self.account.partial else "complete",
         )
 
 
@@ -193,30 +170,32 @@ def decode_video(
                 start_seconds=(container.start_time or 0) / _MICROSECONDS,
             ),
         )
-        start, step = stream.start_time, 1 / float(stream.average_rate or 25)
+        # AVI stores no times of presentation; what FFmpeg guesses for H.264 runs backwards.
+        # Frames come out in order, a packet each, so the times of the packets fit.
+        in_avi = container.format.name == "avi"
+        start = None if in_avi else stream.start_time
+        step = 1 / float(stream.average_rate or 25)
         errors: list[str] = []
         scaler = VideoReformatter()
-        slot, early = -1, _EARLY * min(1.0, step * (fps_cap or 0.0))  # times are rounded to ticks
+        rate = FrameRate(fps_cap, step_seconds=step)
         for frame in _frames(container, stream, video.account, errors):
             index = video.account.came_out
             video.account.came_out += 1
             if frame.is_corrupt:
                 video.account.corrupt += 1
                 continue
-            if frame.pts is not None:
-                start = frame.pts if start is None else start
-                time = float((frame.pts - start) * stream.time_base)
-            else:  # raw streams carry no times
+            pts = frame.dts if in_avi else frame.pts
+            if pts is not None:
+                start = pts if start is None else start
+                time = float((pts - start) * stream.time_base)
+            else:  # raw streams carry no times, nor do the last frames of AVI
                 time = video.source_times[-1] + step if video.source_times else 0.0
             if video.source_times and time <= video.source_times[-1]:
                 video.account.stalled += 1
                 continue
             video.source_times.append(time)
-            if fps_cap is not None:
-                now = floor(time * fps_cap + early)
-                if now <= slot:
-                    continue
-                slot = now
+            if not rate.keeps(time):
+                continue
             _store(video, frame, scaler, short_side=short_side, quality=quality)
             video.pts_seconds.append(time)
             video.source_frames.append(index)
@@ -297,8 +276,7 @@ def _store(video: DecodedVideo, frame: Any, scaler: Any, *, short_side: int, qua
     sideways = bool(matrix[0, 0] == 0)
     if not video.jpegs:
         # The size is that of the first frame; a stream that changes it is scaled to it.
-        scale = min(1.0, short_side / min(frame.width, frame.height))
-        size = max(1, round(frame.height * scale)), max(1, round(frame.width * scale))
+        size = stored_size(frame.height, frame.width, short_side=short_side)
         video.source_size = frame.height, frame.width
         video.size = size[::-1] if sideways else size
         video.rotation_degrees = -int(frame.rotation) % 360

@@ -14,13 +14,18 @@ from storage_schemas.labels import Labels
 
 @dataclass(frozen=True)
 class Splits:
-    """Row numbers of `Features` and class indices, for training and test videos."""
+    """Row numbers of `Features` and class indices, for training and test videos.
+
+    ``tested`` is the split that stands for the test: ``val`` where a data set publishes no
+    classes of its test videos (Kinetics, Something-Something), as papers report it.
+    """
 
     classes: list[str]
     train_rows: NDArray[np.int64]
     train_labels: NDArray[np.int64]
     test_rows: NDArray[np.int64]
     test_labels: NDArray[np.int64]
+    tested: str = "test"
 
 
 def split_rows(features: Features, labels: Labels) -> Splits:
@@ -33,17 +38,18 @@ def split_rows(features: Features, labels: Labels) -> Splits:
     """
     row_of = {video_id: i for i, video_id in enumerate(features.video_ids)}
     classes = labels.classes
-    found: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
+    found: dict[str, list[tuple[int, int]]] = {"train": [], "val": [], "test": []}
     for row in labels.rows:
-        if row.split in found and row.video_id in row_of:
+        if row.label and row.video_id in row_of:
             found[row.split].append((row_of[row.video_id], classes.index(row.label)))
-    for name, pairs in found.items():
-        if not pairs:
+    tested = "test" if found["test"] or not found["val"] else "val"
+    for name in ("train", tested):
+        if not found[name]:
             raise StageFailed(
                 f"no {name} video has both features and a label ({len(labels.rows)} labels, "
                 f"{len(row_of)} videos with features); look at `tubelet quarantine list`"
             )
-    train, test = (np.asarray(found[name]) for name in ("train", "test"))
+    train, test = (np.asarray(found[name]) for name in ("train", tested))
     if len(np.unique(train[:, 1])) < 2:
         raise StageFailed("the training videos have a single class; evaluation needs two or more")
-    return Splits(classes, train[:, 0], train[:, 1], test[:, 0], test[:, 1])
+    return Splits(classes, train[:, 0], train[:, 1], test[:, 0], test[:, 1], tested)

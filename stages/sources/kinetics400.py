@@ -20,7 +20,7 @@ from pydantic import Field
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage
-from stages.sources.listed import add_row, clip_name, files_by_stem, match, read_csv
+from stages.sources.listed import add_row, clip_name, find_videos, match, read_csv
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
 
@@ -57,7 +57,7 @@ class Kinetics400(Source, name="kinetics400", version=1):
         """List the videos of the chosen splits in the order of their ids."""
         root = self.path.expanduser()
         rows = [row for row in read_lists(root) if row.split in self.splits]
-        files, repeated = files_by_stem(root)
+        files, repeated = find_videos(root)
         listing = match(rows, files, digest=digest)
         if not listing.videos:
             raise SourceError(

@@ -14,9 +14,15 @@ from typing import Literal
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage
-from stages.sources.listed import match
+from stages.sources.listed import ignoring_case, match
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
+
+OFFICIAL = {
+    1: {"train": 9537, "test": 3783},
+    2: {"train": 9586, "test": 3734},
+    3: {"train": 9624, "test": 3696},
+}
 
 
 class Ucf101(Source, name="ucf101", version=1):
@@ -38,12 +44,8 @@ class Ucf101(Source, name="ucf101", version=1):
         # A broken link counts as present: decode quarantines it with its cause.
         files = [path for path in sorted(videos_root.glob("*/*")) if not path.is_dir()]
         exact = {path.relative_to(videos_root).as_posix(): path for path in files}
-        folded = {name.lower(): name for name in exact}
-        for row in rows:
-            if row.video_id not in exact and row.video_id.lower() in folded:
-                name = folded[row.video_id.lower()]
-                exact[row.video_id] = exact.pop(name)
-        listing = match(rows, exact, digest=digest)
+        named = ignoring_case(exact, {row.video_id for row in rows})
+        listing = match(rows, named, digest=digest, official=OFFICIAL[self.split])
         if not listing.videos:
             raise SourceError(
                 f"{videos_root} holds none of the {len(rows)} videos of split {self.split}; it "

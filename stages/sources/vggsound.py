@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage
-from stages.sources.listed import add_row, clip_name, files_by_stem, match, read_csv
+from stages.sources.listed import add_row, clip_name, find_videos, match, read_csv
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
 
@@ -36,7 +36,7 @@ class VggSound(Source, name="vggsound", version=1):
         """List the videos in the order of their ids."""
         root = self.path.expanduser()
         rows = read_list(root / "vggsound.csv")
-        files, repeated = files_by_stem(root)
+        files, repeated = find_videos(root)
         listing = match(rows, files, digest=digest)
         if not listing.videos:
             raise SourceError(

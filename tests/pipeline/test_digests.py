@@ -45,3 +45,26 @@ def test_many_runs_may_open_a_fresh_cache_at_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(digest, range(64)))) == 1
+
+
+def test_a_folder_of_images_has_one_digest_that_every_file_is_in(tmp_path: Path) -> None:
+    folder = tmp_path / "17"
+    folder.mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (folder / name).write_text(name)
+    hashed: list[int] = []
+    digests = Digests(tmp_path / "d.sqlite", on_hashed=lambda path, size: hashed.append(size))
+    first = digests(folder)
+    assert len(first) == 64
+    (folder / ".DS_Store").write_text("hidden")
+    assert digests(folder) == first
+    assert hashed == [10]  # read once, in bytes of its files
+    stat = (folder / "1.jpg").stat()
+    (folder / "1.jpg").write_text("other")
+    os.utime(folder / "1.jpg", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    changed = digests(folder)
+    (folder / "2.jpg").rename(folder / "3.jpg")
+    assert len({first, changed, digests(folder)}) == 3
+    (folder / "4.jpg").symlink_to(tmp_path / "nowhere")
+    assert digests(folder) == "unreadable: No such file or directory"
+    digests.close()

@@ -6,10 +6,13 @@ import pytest
 
 from pipeline.graph import Step, walk
 from pipeline.overrides import apply_overrides
+from pipeline.source import labels_of
 from pipeline.stage import Stage
 from stages.detect.detector import Detector
+from stages.report.report import Report
+from stages.sources.ucf101 import Ucf101
 from storage_schemas.errors import ParameterError
-from workflows.recipes import demo
+from workflows.recipes import demo, preprocess
 from workflows.tiny import FRAMES
 
 
@@ -96,3 +99,40 @@ def test_errors_name_the_nearest(setting: str, message: str) -> None:
     with pytest.raises(ParameterError) as error:
         set_(setting)
     assert message in str(error.value)
+
+
+def test_another_source_takes_the_place_of_the_recipe_s() -> None:
+    targets = apply_overrides(preprocess.recipe(), ["source=hmdb51", "hmdb51.split=3"])
+    names = [step.name for step in walk(targets)]
+    assert (names[0], "folder" in names) == ("hmdb51", False)
+    assert stage_of(targets, "hmdb51").split == 3  # type: ignore[attr-defined]
+
+
+def test_steps_named_after_the_old_source_are_named_after_the_new_one() -> None:
+    old = Ucf101().of()
+    report = Report().of(about=[labels_of(old), labels_of(old, step_name="classes")])
+    names = [step.name for step in walk(apply_overrides([report], ["source=jhmdb"]))]
+    assert names == ["jhmdb", "jhmdb_labels", "classes", "report"]
+    named = Report().of(about=[labels_of(Ucf101().of(step_name="videos"))])
+    targets = apply_overrides([named], ["source=jhmdb", "videos.split=2"])
+    assert [step.name for step in walk(targets)] == ["videos", "videos_labels", "report"]
+    assert stage_of(targets, "videos").name == "jhmdb"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("source=hmdb5", "no source is named 'hmdb5'; did you mean 'hmdb51'?"),
+        ("source=generated", "source 'generated' reads what another stage makes"),
+        ("source", "no source is named ''; choose from .*'imagenet9'.*'ucf101'"),
+    ],
+)
+def test_no_such_source(setting: str, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        apply_overrides(preprocess.recipe(), [setting])
+
+
+def test_a_source_is_chosen_only_where_there_is_one() -> None:
+    two = Report().of(about=[labels_of(Ucf101().of()), labels_of(Ucf101().of(step_name="b"))])
+    with pytest.raises(ParameterError, match=r"reads 2 sources from disk \(ucf101, b\), not one"):
+        apply_overrides([two], ["source=jhmdb"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage_schemas.errors import SchemaError
-from storage_schemas.labels import LabelRow, Labels
+from storage_schemas.labels import LabelRow, Labels, mirrored
 
 
 def test_round_trip_is_sorted(tmp_path: Path) -> None:
@@ -42,3 +42,39 @@ def test_newer_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Labels([]).write(tmp_path)
     with pytest.raises(SchemaError, match="labels version 2 was written by a newer tubelet"):
         Labels.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("label", "other"),
+    [
+        (
+            "Pulling something from left to right",
+            "Pulling something from right to left",
+        ),
+        (
+            "Turning the camera left while filming something",
+            "Turning the camera right while filming something",
+        ),
+        ("MoveRight", "MoveLeft"),
+        ("TurnLeft", "TurnRight"),
+        ("turn_left", "turn_right"),
+        ("Copyright", "Copyright"),
+        ("brightening leftovers", "brightening leftovers"),
+        ("playing upright bass", "playing upright bass"),
+    ],
+)
+def test_left_and_right_change_places_in_a_mirror(label: str, other: str) -> None:
+    assert mirrored(label) == other
+    assert mirrored(other) == label
+
+
+def test_handed_classes_come_in_pairs() -> None:
+    pair = ["Pulling something from left to right", "Pulling something from right to left"]
+    alone = ["Holding something", "Plugging something in but pulling it right out", "turn_left"]
+    labels = Labels([LabelRow(label, label, "train") for label in (*pair, *alone)])
+    assert labels.handed == pair
+    assert Labels([LabelRow(label, label, "train") for label in alone]).handed == []
+
+
+def test_an_unpublished_class_is_no_class() -> None:
+    assert Labels([LabelRow("a", "x", "train"), LabelRow("b", "", "test")]).classes == ["x"]

@@ -37,6 +37,12 @@ def test_the_command_line_is_a_source_and_leaves_the_others() -> None:
     assert after["optimisation.epochs"] == (2, "command line")
 
 
+def test_another_source_chosen_on_the_command_line() -> None:
+    settings = ("source=hmdb51", "hmdb51.split=2")
+    found = sources("rspnet_kinetics400_c3d", *settings, step="hmdb51")
+    assert found["split"] == (2, "command line")
+
+
 def test_a_preset_chosen_on_the_command_line() -> None:
     found = sources("rspnet_kinetics400_c3d", "pretrain.method.preset=paper")
     assert found["method.preset"] == ("paper", "command line")

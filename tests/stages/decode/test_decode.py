@@ -164,6 +164,16 @@ def test_damage_in_the_middle(whole: Path, tmp_path: Path) -> None:
     assert np.all(np.diff(kept.source_frames) > 0)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])
+def test_avi_stores_no_times_but_frames_come_in_order(tmp_path: Path, codec: str) -> None:
+    frames = np.repeat(np.arange(20, 220, 10, np.uint8), 64 * 96 * 3).reshape(20, 64, 96, 3)
+    reordered = {} if codec == "mjpeg" else {"bf": "2"}
+    video = decode(write(tmp_path / "v.avi", frames, codec=codec, **reordered))
+    assert len(video) == 20
+    assert (np.diff(video.frames_THWC.mean(axis=(1, 2, 3))) >= 0).all()
+    assert video.pts_seconds == pytest.approx(np.arange(20) / 25)
+
+
 def test_lying_header_is_not_believed_in_silence(tmp_path: Path) -> None:
     path = write(tmp_path / "v.avi", pictures(68), codec="mpeg4")
     data = bytearray(path.read_bytes())

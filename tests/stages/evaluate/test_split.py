@@ -50,3 +50,11 @@ def test_a_single_class_cannot_be_evaluated() -> None:
             features("a", "b", "c"),
             labels(("a", "x", "train"), ("b", "x", "train"), ("c", "y", "test")),
         )
+
+
+def test_validation_stands_in_where_the_classes_of_the_test_are_not_published() -> None:
+    rows = (("a", "x", "train"), ("b", "y", "train"), ("c", "x", "val"), ("d", "", "test"))
+    splits = split_rows(features("a", "b", "c", "d"), labels(*rows))
+    assert (splits.tested, splits.test_rows.tolist(), splits.classes) == ("val", [2], ["x", "y"])
+    published = split_rows(features("a", "b", "c", "d"), labels(*rows[:3], ("d", "y", "test")))
+    assert (published.tested, published.test_rows.tolist()) == ("test", [3])

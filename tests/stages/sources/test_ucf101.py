@@ -19,6 +19,10 @@ IDS = [
     "HandstandPushups/v_HandStandPushups_g01_c01.avi",
     "HandstandPushups/v_HandStandPushups_g08_c01.avi",
 ]
+COUNTS = [
+    "train: 2 of 2 listed videos are there (the official list has 9537)",
+    "test: 2 of 2 listed videos are there (the official list has 3783)",
+]
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def test_ids_labels_and_splits(root: Path) -> None:
     ]
     assert listing.videos[0].digest == "digest of v_Archery_g01_c01.avi"
     assert listing.videos[0].bytes == len(IDS[0])
-    assert not listing.notes
+    assert listing.notes == COUNTS
 
 
 def test_letter_case_on_disk_is_forgiven_and_the_id_is_the_list_s(root: Path) -> None:
@@ -60,7 +64,7 @@ def test_letter_case_on_disk_is_forgiven_and_the_id_is_the_list_s(root: Path) ->
     listing = scan(root)
     assert [video.video_id for video in listing.videos] == IDS
     assert listing.videos[2].path == listed.with_name("v_HandstandPushups_g01_c01.avi")
-    assert not listing.notes
+    assert listing.notes == COUNTS
 
 
 def test_the_exact_spelling_wins_over_a_similar_one(root: Path) -> None:
@@ -68,7 +72,10 @@ def test_the_exact_spelling_wins_over_a_similar_one(root: Path) -> None:
     exact.with_name("V_ARCHERY_G01_C01.AVI").write_bytes(b"another")
     listing = scan(root)
     assert listing.videos[0].path == exact
-    assert listing.notes == ["1 files are in no list that is used: Archery/V_ARCHERY_G01_C01.AVI"]
+    assert listing.notes == [
+        *COUNTS,
+        "1 files are in no list that is used: Archery/V_ARCHERY_G01_C01.AVI",
+    ]
 
 
 def test_missing_and_extra_files_are_told(root: Path) -> None:
@@ -79,7 +86,9 @@ def test_missing_and_extra_files_are_told(root: Path) -> None:
     assert listing.labels is not None
     assert len(listing.labels) == 3
     assert listing.notes == [
-        f"train: 1 of 2 listed videos are there, 1 are missing: {IDS[1]}",
+        "train: 1 of 2 listed videos are there (the official list has 9537), 1 are missing: "
+        + IDS[1],
+        COUNTS[1],
         "1 files are in no list that is used: Archery/notes.txt",
     ]
 
