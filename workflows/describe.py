@@ -92,7 +92,7 @@ def print_constants(console: Console, described: Sequence[Described]) -> None:
             highlight=False,
         )
         table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(overflow="fold")
+        table.add_column(no_wrap=True)  # a name that is cut is no name
         table.add_column(overflow="fold")
         table.add_column(overflow="fold")
         for constant in step.constants:

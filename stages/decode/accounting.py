@@ -5,7 +5,9 @@ The rule and its reasons stand in docs/decisions/0003-frame-accounting.md.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 TOLERATED_FRACTION = 0.02  # of the promised frames or seconds that may be missing
 TOLERATED_SECONDS = 0.5  # a duration in a header is rounded, or that of another stream
@@ -101,3 +103,27 @@ def ts_packet_bytes(head: bytes) -> int:
         if set(head[first::size][:5]) == {0x47}:
             return size
     return 0
+
+
+def ends_inside_a_fragment(path: Path) -> bool:
+    """Whether a fragmented MP4 ends before its last fragment does.
+
+    Nothing else tells it if the cut lies in the fragment's header: the demuxer passes over a
+    box that is not whole, and the number of fragments stands nowhere. The boxes at the top
+    are walked (ISO/IEC 14496-12, 4.2): ``moof`` describes a fragment, ``mdat`` holds it.
+    """
+    kind, fragmented, start = b"", False, 0
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while start < end:
+            file.seek(start)
+            head = file.read(16)
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if size == 1:  # the next eight bytes say it
+                size = int.from_bytes(head[8:], "big")
+            fragmented |= kind == b"moof"
+            if size < 8:  # 0: up to the end of the file; else not a box
+                return False
+            start += size
+    cut = start > end and (kind == b"mdat" or len(kind) < 4)
+    return fragmented and (kind == b"moof" or cut)

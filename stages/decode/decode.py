@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import VideoStage
-from stages.decode.accounting import FrameAccount, is_hidden, ts_packet_bytes
+from stages.decode.accounting import (
+    FrameAccount,
+    ends_inside_a_fragment,
+    is_hidden,
+    ts_packet_bytes,
+)
 from stages.decode.decoded import DecodedVideo, FrameRate, stored_size
 from stages.decode.images import decode_images, image_files
 from storage_schemas.errors import BadVideo
@@ -199,8 +204,11 @@ def decode_video(
             _store(video, frame, scaler, short_side=short_side, quality=quality)
             video.pts_seconds.append(time)
             video.source_frames.append(index)
-        if container.format.name == "mpegts":  # the one format whose cut leaves no other trace
+        # Formats whose cut may leave no other trace.
+        if container.format.name == "mpegts":
             video.account.cut_inside |= _ends_inside_a_ts_packet(path)
+        elif "mp4" in container.format.name:
+            video.account.cut_inside |= ends_inside_a_fragment(path)
     if not video.jpegs:
         account = video.account
         cause = errors[-1] if errors else f"{account.packets} packets, {account.corrupt} damaged"

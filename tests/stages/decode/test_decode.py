@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -129,6 +130,24 @@ def test_truncated_container(
     if broken.stat().st_size % 188 == 0:
         broken = cut(path, 0.47)
     with pytest.raises(BadVideo, match=r"frames .*decoded|cannot open"):
+        decode(broken)
+
+
+@pytest.mark.parametrize("kept", [0, 6, 20, 100, None])
+def test_fragmented_mp4_cut_in_the_header_of_a_fragment(tmp_path: Path, kept: int | None) -> None:
+    """`kept` bytes behind the start of the fourth fragment; None is up to its data."""
+    fragments = {"movflags": "frag_keyframe+empty_moov"}
+    path = write(tmp_path / "v.mp4", pictures(60), container=fragments, g="10")
+    data = path.read_bytes()
+    starts = [m.start() - 4 for m in re.finditer(b"moof", data)]
+    end = data.index(b"mdat", starts[3]) - 4 if kept is None else starts[3] + kept
+    assert starts[3] <= end < data.index(b"mdat", starts[3])
+    broken = path.with_name("broken.mp4")
+    broken.write_bytes(data[:end])
+    if kept == 0:  # whole fragments: nothing is promised beyond them
+        assert len(decode(broken)) == 30
+        return
+    with pytest.raises(BadVideo, match="the file ends inside a frame"):
         decode(broken)
 
 
