@@ -52,7 +52,7 @@ def trained_on_frames(videos: Source, method: Method) -> Steps:
 
 def _trained_on_clips(videos: Source) -> Steps:
     method = PreViTS(
-        preset=cited("recommended", "tubelet: docs/methods/previts.md"),
+        preset=cited("paper", "tubelet: docs/methods/previts.md"),
         model=cited("video", "PreViTS supplement"),
     )
     encoder = EncoderSpec(name=cited("s3dg", "PreViTS supplement"))
@@ -60,10 +60,11 @@ def _trained_on_clips(videos: Source) -> Steps:
     return _trained(videos, method, encoder, rate=0.05, per=64, why=why)
 
 
-def _image_method() -> PreViTS:
+def _image_method(attention_weight: float = 3.0) -> PreViTS:
     return PreViTS(
-        preset=cited("recommended", "tubelet: docs/methods/previts.md"),
+        preset=cited("paper", "tubelet: docs/methods/previts.md"),
         model=cited("image", "PreViTS supplement"),
+        attention_weight=cited(attention_weight, "PreViTS supplement: lambda; 0: sampling only"),
     )
 
 
@@ -80,6 +81,11 @@ def kinetics400_video() -> Steps:
 def vggsound_image() -> Steps:
     """PreViTS on VGG-Sound, image model (MoCo, ResNet-50), 200 epochs."""
     return trained_on_frames(VggSound(), _image_method())
+
+
+def vggsound_image_sampling() -> Steps:
+    """PreViTS on VGG-Sound, image model, with tracking-constrained sampling only."""
+    return trained_on_frames(VggSound(), _image_method(attention_weight=0.0))
 
 
 def kinetics400_image() -> Steps:

@@ -45,8 +45,8 @@ class PreViTS(Method, version=2):
 
     Parameters
     ----------
-    preset : {"recommended", "released"}
-        "released" is the code as published: crops must show a fifth of the object, maps
+    preset : {"paper", "reference"}
+        "reference" is the code as published: crops must show a fifth of the object, maps
         are stretched before the ReLU, masks are point-sampled, and twins move twice a step.
     model : {"video", "image"}
         RSPNet on clips, or MoCo on single frames with a 2-D encoder.
@@ -86,14 +86,14 @@ class PreViTS(Method, version=2):
     synchronised_batch_norm: ClassVar[bool] = False  # shuffled batches take its place
     form_from: ClassVar[str] = "PreViTS code, after RSPNet: shuffled batches"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "recommended": {
+        "paper": {
             "min_cover": cited(0.3, "PreViTS supplement: mu"),
             "relu_first": cited(True, "tubelet; as Grad-CAM is defined"),
             "mask_pooling": cited("area", "tubelet; keeps small objects"),
             "relative": {"momentum": cited(0.999, "PreViTS code, after RSPNet")},
             "contrast": {"momentum": cited(0.999, "PreViTS code: moco_2D")},
         },
-        "released": {
+        "reference": {
             "min_cover": cited(0.2, "PreViTS code: default"),
             "relu_first": cited(False, "PreViTS code: grad_cam_s3d.py"),
             "mask_pooling": cited("points", "PreViTS code: align_corners"),
@@ -102,7 +102,7 @@ class PreViTS(Method, version=2):
         },
     }
 
-    preset: Literal["recommended", "released"] = constant("recommended", OWN)
+    preset: Literal["paper", "reference"] = constant("paper", OWN)
     model: Literal["video", "image"] = constant("video", OWN)
     num_frames: int = constant(16, "PreViTS code", ge=1)
     size: int = constant(224, "PreViTS supplement and code", ge=32)

@@ -31,7 +31,7 @@ def test_constants_are_the_published_ones() -> None:
     assert PreViTS().model_dump() == {
         "name": "previts",
         "version": PreViTS.version,
-        "preset": "recommended",
+        "preset": "paper",
         "model": "video",
         "num_frames": 16,
         "size": 224,
@@ -336,7 +336,7 @@ def test_the_image_model_trains_on_single_frames(make_frames: Any) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "cover", "relu_first", "pooling", "momentum"),
-    [("recommended", 0.3, True, "area", 0.999), ("released", 0.2, False, "points", 0.998001)],
+    [("paper", 0.3, True, "area", 0.999), ("reference", 0.2, False, "points", 0.998001)],
 )
 def test_presets(
     preset: Any, cover: float, relu_first: bool, pooling: str, momentum: float
