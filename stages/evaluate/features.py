@@ -2,118 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import Context, GatherStage
-from stages.evaluate.clips import ClipRule, clip_indices
-from stages.learning.views import CropAndFlip
+from stages.evaluate.clips import EvaluationViews
+from stages.evaluate.presets import VIEWS, ViewsPreset
+from stages.evaluate.stream import map_videos
 from storage_schemas.encoders import EncoderFiles
-from storage_schemas.features import Features
+from storage_schemas.features import CLIPS, Features, FeatureWriter
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-_AHEAD = 4  # videos decoded before the encoder asks for them
+PoolingA = Literal["max", "average", "vcop"]
 
 
-class ExtractFeatures(GatherStage, name="features", version=2):
-    """Parameters of the clips and of CtP's pooling (downstream.md section 4).
+class ExtractFeatures(EvaluationViews, GatherStage, name="features", version=3):
+    """Vectors of all videos, pooled in each protocol's way.
 
-    Both encoders see the clips as the trained one did, standardised with its mean and
+    Both encoders see the views as the trained one did, standardised with its mean and
     deviation.
 
-    Vectors are the mean over the clips of a video. ``A`` is the map pooled to 2x3x3 and
-    flattened (CtP, VCOP), ``B`` the maximum over space averaged over time (RSPNet's
-    paper), ``gap`` the average over everything (RSPNet's code, FAME).
+    Parameters
+    ----------
+    preset : str
+        Whose views: sets what `EvaluationViews` says, but for what is given by name.
+    pooling_a : {"max", "average", "vcop"}
+        ``A`` is the map pooled to 2x3x3 and flattened (CtP): adaptively, or as VCOP's code
+        does, whose kernel of 2 leaves out the last row and column of 7.
+    pooling_b : {"space", "space_time"}
+        ``B`` is the maximum over space, then the mean over time (RSPNet's paper), or the
+        maximum over both.
+    random_seed : int or None
+        Of the random encoder; None leaves it out.
+
+    Notes
+    -----
+    ``gap`` is the average over space and time (RSPNet's code, FAME). Vectors are means over
+    the views of a video; those of each view are kept of ``gap`` only, which is small.
+    downstream.md section 4.
     """
 
-    num_clips: int = Field(10, ge=1)
-    num_frames: int = Field(16, ge=1)
-    frame_stride: int = Field(1, ge=1)
-    size: int = Field(112, ge=32)
-    clip_rule: ClipRule = "even"
-    pooling_a: Literal["max", "average"] = "max"
-    random_seed: int = Field(0, ge=0)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = VIEWS
+
+    preset: ViewsPreset = "none"
+    pooling_a: PoolingA = "max"
+    pooling_b: Literal["space", "space_time"] = "space"
+    random_seed: int | None = Field(0, ge=0)
 
     def run(self, *, encoder: EncoderFiles, shards: Items[Shard], ctx: Context) -> Features:
-        """Stream the videos through both encoders; memory holds a few videos at a time."""
-        import torch
+        """Stream the videos through the encoders; memory holds a few videos at a time."""
+        writer = FeatureWriter(ctx.work, list(shards))
 
+        def network(device: torch.device) -> Callable[[Tensor], Mapping[str, Tensor]]:
+            from stages.learning.pixels import normalise
+
+            networks = {
+                name: one.to(device).eval() for name, one in self._encoders(encoder).items()
+            }
+
+            def forward(clips_NTHWC: Tensor) -> dict[str, Tensor]:
+                pixels = normalise(clips_NTHWC, mean=encoder.mean, std=encoder.std)
+                return {
+                    f"{name}.{pooling}": vectors
+                    for name, one in networks.items()
+                    for pooling, vectors in pool(
+                        one(pixels), pooling_a=self.pooling_a, pooling_b=self.pooling_b
+                    ).items()
+                }
+
+            return forward
+
+        def done(row: int, video_id: str, found: Mapping[str, NDArray[np.float32]]) -> None:
+            for name, vectors_ND in found.items():
+                which, pooling = name.split(".")
+                writer.put(row, which, pooling, vectors_ND.mean(0))
+                if pooling == "gap":
+                    writer.put(row, which, CLIPS, vectors_ND)
+
+        map_videos(shards, self, ctx=ctx, network=network, done=done)
+        return writer.features()
+
+    def _encoders(self, files: EncoderFiles) -> dict[str, nn.Module]:
         from stages.learning.encoder_spec import EncoderSpec
         from stages.learning.encoders import load_encoder, random_encoder
-        from stages.learning.pixels import normalise
 
-        torch.set_num_threads(ctx.threads)
-        use_cuda = ctx.device == "cuda" or (ctx.device == "auto" and torch.cuda.is_available())
-        device = torch.device("cuda" if use_cuda else "cpu")
-        spec = EncoderSpec.model_validate(encoder.parameters)
-        encoders: dict[str, nn.Module] = {
-            "pretrained": load_encoder(encoder).to(device).eval(),
-            "random": random_encoder(spec, seed=self.random_seed).to(device).eval(),
-        }
-        rows: dict[str, dict[str, list[NDArray[np.float32]]]] = {name: {} for name in encoders}
-        video_ids = []
-        with torch.inference_mode():
-            for video_id, clips_NTHWC in self._clips(shards):
-                clips = torch.from_numpy(clips_NTHWC).to(device)
-                pixels = normalise(clips, mean=encoder.mean, std=encoder.std)
-                for name, network in encoders.items():
-                    pooled = pool(network(pixels), pooling_a=self.pooling_a)
-                    for pooling, vectors_ND in pooled.items():
-                        vector = vectors_ND.mean(0).cpu().numpy()
-                        rows[name].setdefault(pooling, []).append(vector)
-                video_ids.append(video_id)
-                ctx.progress(len(video_ids) / len(shards), f"{len(video_ids)} videos")
-        return Features(
-            video_ids=video_ids,
-            vectors={
-                name: {pooling: np.stack(found) for pooling, found in poolings.items()}
-                for name, poolings in rows.items()
-            },
-        )
-
-    def _clips(self, shards: Items[Shard]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Clips of each video, decoded ahead in a thread while the encoder works."""
-        with ThreadPoolExecutor(1) as pool_:
-            pending: list[tuple[str, Future[NDArray[np.uint8]]]] = []
-            for video_id in shards:
-                pending.append((video_id, pool_.submit(self._decode, shards[video_id])))
-                if len(pending) > _AHEAD:
-                    first, future = pending.pop(0)
-                    yield first, future.result()
-            for video_id, future in pending:
-                yield video_id, future.result()
-
-    def _decode(self, video: Shard) -> NDArray[np.uint8]:
-        indices = clip_indices(
-            len(video),
-            num_clips=self.num_clips,
-            num_frames=self.num_frames,
-            frame_stride=self.frame_stride,
-            rule=self.clip_rule,
-        )
-        needed, place = np.unique(indices, return_inverse=True)
-        crop = CropAndFlip.centred(height=video.height, width=video.width, size=self.size)
-        return crop.apply(video.decode(needed))[place.reshape(indices.shape)]
+        found: dict[str, nn.Module] = {"pretrained": load_encoder(files)}
+        if self.random_seed is not None:
+            spec = EncoderSpec.model_validate(files.parameters)
+            found["random"] = random_encoder(spec, seed=self.random_seed)
+        return found
 
 
-def pool(features_NCTHW: Tensor, *, pooling_a: str) -> dict[str, Tensor]:
-    """Clip vectors by pooling name, each (N, D), from feature maps."""
+def pool(
+    features_NCTHW: Tensor, *, pooling_a: PoolingA = "max", pooling_b: str = "space"
+) -> dict[str, Tensor]:
+    """Vectors of views by pooling name, each (N, D), from feature maps; see the stage."""
     from torch.nn import functional
 
-    adaptive = (
-        functional.adaptive_max_pool3d if pooling_a == "max" else functional.adaptive_avg_pool3d
-    )
+    match pooling_a:
+        case "max":
+            a = functional.adaptive_max_pool3d(features_NCTHW, (2, 3, 3))
+        case "average":
+            a = functional.adaptive_avg_pool3d(features_NCTHW, (2, 3, 3))
+        case "vcop":
+            a = functional.max_pool3d(features_NCTHW, (1, 2, 2))
+    highest_NCT = features_NCTHW.amax((3, 4))
     return {
-        "A": adaptive(features_NCTHW, (2, 3, 3)).flatten(1),
-        "B": features_NCTHW.amax((3, 4)).mean(2),
+        "A": a.flatten(1),
+        "B": highest_NCT.mean(2) if pooling_b == "space" else highest_NCT.amax(2),
         "gap": features_NCTHW.mean((2, 3, 4)),
     }

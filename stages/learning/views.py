@@ -14,34 +14,34 @@ FLIP_PROBABILITY = 0.5
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """Resize so that the short side is ``short_side``, cut a square, maybe mirror it.
+    """Resize to ``height`` x ``width``, cut a square, maybe mirror it.
 
     ``left`` and ``top`` are pixels of the resized frame.
     """
 
-    short_side: int
+    height: int
+    width: int
     left: int
     top: int
     size: int
-    flip: bool
+    flip: bool = False
 
     @classmethod
     def sample(
         cls,
         rng: np.random.Generator,
         *,
-        height: int,
-        width: int,
+        resized_to: tuple[int, int],
         size: int,
-        short_side: int,
         flip_probability: float,
     ) -> CropAndFlip:
-        """Draw a crop position uniformly and a flip."""
-        new_height, new_width = resized(height, width, short_side)
+        """Draw a crop position uniformly and a flip; `resized_to` is (height, width)."""
+        height, width = resized_to
         return cls(
-            short_side=short_side,
-            left=int(rng.integers(0, new_width - size + 1)),
-            top=int(rng.integers(0, new_height - size + 1)),
+            height=height,
+            width=width,
+            left=int(rng.integers(0, width - size + 1)),
+            top=int(rng.integers(0, height - size + 1)),
             size=size,
             flip=bool(rng.random() < flip_probability),
         )
@@ -49,20 +49,36 @@ class CropAndFlip:
     @classmethod
     def centred(cls, *, height: int, width: int, size: int) -> CropAndFlip:
         """The largest square in the middle, as a test looks at a frame."""
-        new_height, new_width = resized(height, width, size)
-        left, top = (new_width - size) // 2, (new_height - size) // 2
-        return cls(short_side=size, left=left, top=top, size=size, flip=False)
+        return cls.along(resized(height, width, size), size=size, count=1)[0]
+
+    @classmethod
+    def along(cls, resized_to: tuple[int, int], *, size: int, count: int) -> list[CropAndFlip]:
+        """Squares evenly along the long side, from end to end; a single one is in the middle."""
+        shares = [i / (count - 1) for i in range(count)] if count > 1 else [0.5]
+        height, width = resized_to
+        across = width >= height
+        room_x, room_y = width - size, height - size
+        return [
+            cls(
+                height=height,
+                width=width,
+                left=int(room_x * (share if across else 0.5)),
+                top=int(room_y * (0.5 if across else share)),
+                size=size,
+            )
+            for share in shares
+        ]
 
     def apply(self, clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cropped clip of shape (T, size, size, 3), bilinear."""
         import cv2  # not above: a plan reads methods and must stay light
 
-        _, height, width, _ = clip_THWC.shape
-        new_height, new_width = resized(height, width, self.short_side)
+        same = clip_THWC.shape[1:3] == (self.height, self.width)
         out_THWC = np.empty((len(clip_THWC), self.size, self.size, 3), np.uint8)
         for t, frame in enumerate(clip_THWC):
-            if (height, width) != (new_height, new_width):
-                frame = cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+            if not same:
+                shape = (self.width, self.height)
+                frame = cv2.resize(frame, shape, interpolation=cv2.INTER_LINEAR)
             out_THWC[t] = frame[self.top : self.top + self.size, self.left : self.left + self.size]
         return out_THWC[:, :, ::-1] if self.flip else out_THWC
 

@@ -1,4 +1,4 @@
-"""Features: matrices in line with the videos, finite, in HDF5."""
+"""Features: matrices in line with the videos, finite, mapped into memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from storage_schemas.errors import SchemaError
-from storage_schemas.features import Features
+from storage_schemas.features import Features, FeatureWriter
 
 
 def features(matrix: Any = None) -> Features:
@@ -50,7 +50,38 @@ def test_features_are_finite(value: float) -> None:
 
 def test_newer_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
-        later.setattr(Features, "version", 2)
+        later.setattr(Features, "version", 3)
         features().write(tmp_path)
-    with pytest.raises(SchemaError, match="features version 2 was written by a newer tubelet"):
+    with pytest.raises(SchemaError, match="features version 3 was written by a newer tubelet"):
         Features.open(tmp_path)
+
+
+def test_rows_are_written_in_any_order_and_linked_not_copied(tmp_path: Path) -> None:
+    work, artifact = tmp_path / "work", tmp_path / "artifact"
+    work.mkdir()
+    artifact.mkdir()
+    writer = FeatureWriter(work, ["a", "b", "c"])
+    for row in (2, 0, 1):
+        writer.put(row, "pretrained", "gap", np.full(4, row, np.float32))
+        writer.put(row, "pretrained", "clips", np.full((2, 4), row, np.float32))
+    writer.features().write(artifact)
+    read = Features.open(artifact)
+    assert isinstance(read.vectors["pretrained"]["gap"], np.memmap)
+    assert read.vectors["pretrained"]["gap"][:, 0].tolist() == [0, 1, 2]
+    assert read.clip_vectors["pretrained"].shape == (3, 2, 4)
+    assert set(read.vectors["pretrained"]) == {"gap"}
+    name = "pretrained.gap.npy"
+    assert (work / name).samefile(artifact / name)
+    FeatureWriter(work, ["x"]).put(0, "pretrained", "gap", np.zeros(4, np.float32))
+    assert Features.open(artifact).vectors["pretrained"]["gap"][:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_row_that_is_not_finite_names_its_video(tmp_path: Path) -> None:
+    writer = FeatureWriter(tmp_path, ["a.mp4", "b.mp4"])
+    with pytest.raises(SchemaError, match=r"random/A: .*video 'b.mp4'"):
+        writer.put(1, "random", "A", np.array([1, np.nan], np.float32))
+
+
+def test_vectors_of_clips_have_three_axes() -> None:
+    with pytest.raises(SchemaError, match=r"pretrained/clips: shape \(2, 5\) for 2 videos"):
+        Features(["a", "b"], {}, {"pretrained": np.zeros((2, 5), np.float32)})

@@ -23,7 +23,7 @@ from pipeline.pictures import draw_boxes, strip
 from stages.learning.clips import sample_clip
 from stages.learning.method import Method, Step
 from stages.learning.sample import Sample
-from stages.learning.views import CropAndFlip
+from stages.learning.views import CropAndFlip, resized
 from storage_schemas.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -90,12 +90,11 @@ class CtP(Method, version=3):
         indices = sample_clip(
             rng, length=len(frames), num_frames=self.num_frames, strides=self.strides
         )
+        short_side = round(bank.size * float(rng.choice(_SHORT_SIDES)))
         geometry = CropAndFlip.sample(
             rng,
-            height=frames.height,
-            width=frames.width,
+            resized_to=resized(frames.height, frames.width, short_side),
             size=bank.size,
-            short_side=round(bank.size * float(rng.choice(_SHORT_SIDES))),
             flip_probability=self.flip_probability,
         )
         clip_THWC = geometry.apply(frames.decode(indices))

@@ -134,6 +134,15 @@ def test_adaptive_pooling_sees_the_last_row_and_column() -> None:
     assert vector[0].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
 
 
+def test_vcops_pooling_drops_the_last_row_and_column() -> None:
+    maps = torch.zeros(1, 1, 2, 7, 7)
+    maps[0, 0, :, 6, :] = 1.0
+    maps[0, 0, 0, 5, 0] = 2.0
+    vector = pool(maps, pooling_a="vcop")["A"].reshape(2, 3, 3)
+    assert vector.sum() == 2.0
+    assert vector[0, 2, 0] == 2.0
+
+
 def test_poolings_b_and_gap_by_hand() -> None:
     maps = torch.zeros(1, 2, 2, 2, 2)
     maps[0, 0, 0] = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
@@ -141,3 +150,28 @@ def test_poolings_b_and_gap_by_hand() -> None:
     pooled = pool(maps, pooling_a="max")
     assert pooled["B"].tolist() == [[5.0, 0.0]]  # (6 + 4) / 2
     assert pooled["gap"].tolist() == [[2.0, 0.0]]
+    assert pool(maps, pooling_b="space_time")["B"].tolist() == [[6.0, 0.0]]
+
+
+def test_vectors_of_views_average_to_those_of_videos(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    features = run(encoder, shards, tmp_path)
+    for name, clips_VND in features.clip_vectors.items():
+        assert clips_VND.shape == (4, 2, 32)
+        np.testing.assert_array_equal(clips_VND.mean(1), features.vectors[name]["gap"])
+
+
+def test_the_random_encoder_can_be_left_out(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    stage = ExtractFeatures(num_clips=1, num_frames=8, size=32, random_seed=None)
+    context = Context(work=tmp_path, device="cpu")
+    features = stage.run(encoder=encoder, shards=shards, ctx=context)
+    assert set(features.vectors) == set(features.clip_vectors) == {"pretrained"}
+
+
+def test_a_preset_fills_what_is_not_named() -> None:
+    stage = ExtractFeatures(preset="ctp", num_clips=3)
+    assert (stage.frame_stride, stage.clip_rule, stage.num_clips) == (2, "uniform", 3)
+    assert (stage.size, stage.short_side, stage.long_side) == (112, 128, 171)
