@@ -30,6 +30,7 @@ OTHER: dict[str, Any] = {
     "fps_cap": 5.0,
     "scales": [300],
     "ks": [1, 2],
+    "protocols": ["B"],
     "milestones": [7],
     "min_aspect": 0.25,
     "max_aspect": 3.0,

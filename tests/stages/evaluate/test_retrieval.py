@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.ink import palette
-from stages.evaluate.retrieval import Retrieval, rank_gallery, recall_at_k
+from stages.evaluate.neighbours import nearest
+from stages.evaluate.retrieval import Protocol, Retrieval, protocol_vectors
+from stages.evaluate.split import split_rows
 from storage_schemas.features import Features
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Items
@@ -20,40 +22,73 @@ QUERIES = np.array([(1, 0.05), (0.1, 1), (-1, 0.2)], np.float32)
 GALLERY_LABELS, QUERY_LABELS = np.array([0, 1, 1, 2]), np.array([1, 1, 0])
 
 
-def recall(queries: Any, gallery: Any, ks: list[int]) -> list[float]:
-    return recall_at_k(rank_gallery(queries, gallery), QUERY_LABELS, GALLERY_LABELS, ks)
-
-
-def test_worked_example() -> None:
-    np.testing.assert_allclose(
-        recall(QUERIES, GALLERY, [1, 2, 3, 4]), [1 / 3, 2 / 3, 2 / 3, 1], atol=1e-9
+def recall(protocol: Protocol, ks: list[int], *, scale: float = 1.0) -> list[float]:
+    """R@k of the worked example as each protocol sees it."""
+    ids = [f"{i}.mp4" for i in range(7)]
+    vectors = scale * np.concatenate([QUERIES, GALLERY])
+    rows = [
+        LabelRow(video_id, f"class {label}", "test" if i < 3 else "train")
+        for i, (video_id, label) in enumerate(
+            zip(ids, [*QUERY_LABELS, *GALLERY_LABELS], strict=True)
+        )
+    ]
+    poolings = {"A": vectors, "B": vectors, "gap": vectors}
+    clips = {"pretrained": np.stack([vectors, vectors], axis=1)}
+    metrics = Retrieval(ks=ks, protocols=(protocol,)).run(
+        features=Features(ids, {"pretrained": poolings}, clips), labels=Labels(rows), shards={}
     )
+    return [row.value for row in metrics.rows]
+
+
+@pytest.mark.parametrize("protocol", ["A", "B", "B average", "C not centred"])
+def test_worked_example(protocol: Protocol) -> None:
+    for scale in (0.1, 1.0, 9.0):
+        np.testing.assert_allclose(
+            recall(protocol, [1, 2, 3, 4], scale=scale), [1 / 3, 2 / 3, 2 / 3, 1], atol=1e-9
+        )
 
 
 def test_worked_example_with_centring_finds_all_within_three() -> None:
-    centred = recall(QUERIES - QUERIES.mean(0), GALLERY - GALLERY.mean(0), [3])
-    assert centred == [1.0]
+    centred = rank_of(QUERIES - QUERIES.mean(0), GALLERY - GALLERY.mean(0))
+    assert (centred < 3).all(), "downstream.md 14.3: R@3 is 1 with FAME's centring"
+    assert recall("C", [3]) == [1.0]
+    assert recall("C not centred", [3]) != [1.0]
 
 
-def test_recall_grows_with_k_and_ignores_scale() -> None:
+def rank_of(queries: Any, gallery: Any) -> Any:
+    """Place of the first neighbour of the right class."""
+    right = GALLERY_LABELS[nearest(queries, gallery, 4)[0]] == QUERY_LABELS[:, None]
+    return right.argmax(1)
+
+
+def test_fame_takes_unit_length_of_each_clip_first() -> None:
+    """A long clip must not outvote a short one."""
+    clips = np.array([[(10, 0), (0, 1)], [(0, 1), (0, 1)], [(1, 0), (1, 0)]], np.float32)
+    features = Features(["a", "b", "c"], {"pretrained": {}}, {"pretrained": clips})
+    rows = [LabelRow(v, v, "test" if v == "a" else "train") for v in "abc"]
+    splits = split_rows(features, Labels(rows))
+    _, query = protocol_vectors(features, "pretrained", "C not centred", splits)
+    np.testing.assert_allclose(query, [[0.5, 0.5]])
+
+
+def test_recall_grows_with_k() -> None:
     rng = np.random.default_rng(0)
-    gallery, queries = rng.standard_normal((40, 8)), rng.standard_normal((25, 8))
-    labels, wanted = rng.integers(0, 5, 40), rng.integers(0, 5, 25)
-    order = rank_gallery(queries.astype(np.float32), gallery.astype(np.float32))
-    values = recall_at_k(order, wanted, labels, range(1, 41))
+    ids = [f"{i:02d}" for i in range(65)]
+    vectors = rng.standard_normal((65, 8)).astype(np.float32)
+    rows = [
+        LabelRow(v, f"class {rng.integers(5)}", "test" if i < 25 else "train")
+        for i, v in enumerate(ids)
+    ]
+    metrics = Retrieval(ks=range(1, 41), protocols=("A",)).run(
+        features=Features(ids, {"pretrained": {"A": vectors}}), labels=Labels(rows), shards={}
+    )
+    values = [row.value for row in metrics.rows]
     assert (np.diff(values) >= 0).all()
     assert values[0] < values[-1] == 1.0
-    scales = rng.uniform(0.1, 9, (25, 1)), rng.uniform(0.1, 9, (40, 1))
-    scaled = rank_gallery(
-        (queries * scales[0]).astype(np.float32), (gallery * scales[1]).astype(np.float32)
-    )
-    assert (scaled == order).all()
-
-
-def test_equal_neighbours_keep_their_order_and_zero_vectors_do_no_harm() -> None:
-    gallery = np.array([(0, 0), (1, 1), (1, 1), (1, 1)], np.float32)
-    queries = np.array([(2, 2), (0, 0)], np.float32)
-    assert rank_gallery(queries, gallery).tolist() == [[1, 2, 3, 0], [0, 1, 2, 3]]
+    assert all(row.low <= row.value <= row.high for row in metrics.rows)
+    (answers,) = metrics.answers
+    assert answers.ranked_VK.shape == (25, 40)
+    assert (np.diff(answers.scores_VK) <= 0).all()
 
 
 @pytest.fixture
@@ -83,7 +118,7 @@ def toy(tmp_path: Path, make_frames: Any) -> dict[str, Any]:
 
 
 def test_stage_reports_both_encoders_side_by_side(toy: dict[str, Any]) -> None:
-    metrics = Retrieval(ks=(1, 3, 50)).run(**toy)
+    metrics = Retrieval(ks=(1, 3, 50), protocols=("A", "B")).run(**toy)
     found = {(row.protocol[:11], row.encoder, row.metric): row.value for row in metrics.rows}
     assert found == pytest.approx(
         {
@@ -101,7 +136,7 @@ def test_stage_reports_both_encoders_side_by_side(toy: dict[str, Any]) -> None:
 
 
 def test_preview_marks_right_and_wrong_neighbours(toy: dict[str, Any]) -> None:
-    stage = Retrieval()
+    stage = Retrieval(protocols=("A", "B"))
     picture = stage.preview(stage.run(**toy), **toy)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3

@@ -1,0 +1,22 @@
+"""Pictures of metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pictures import bar_chart
+from storage_schemas.metrics import Metrics
+
+
+def bars(metrics: Any, *, title: str) -> NDArray[np.uint8]:
+    """A bar for each share, encoders side by side."""
+    assert isinstance(metrics, Metrics)
+    groups: dict[str, dict[str, float]] = {}
+    for row in metrics.rows:
+        if row.unit == "share":
+            name = f"{row.preset} {row.metric}, {row.split}".strip()
+            groups.setdefault(name, {})[row.encoder] = row.value
+    return bar_chart(groups, title=title)

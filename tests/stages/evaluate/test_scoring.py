@@ -1,0 +1,110 @@
+"""Numbers from answers: worked, beside scikit-learn, and with intervals that hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.evaluate.scoring import (
+    MEAN_CLASS,
+    accuracies,
+    chance,
+    interval,
+    ranked,
+    recompute,
+    score,
+    value_of,
+)
+from storage_schemas.errors import ParameterError
+from storage_schemas.metrics import Answers, Metrics
+
+
+def answers_of(scores: Any, labels: Any) -> Answers:
+    ids = [f"{i}.mp4" for i in range(len(labels))]
+    return Answers(
+        "p",
+        "",
+        "pretrained",
+        "test",
+        ids,
+        np.asarray(labels, np.int32),
+        *ranked(np.asarray(scores)),
+    )
+
+
+def random_answers(videos: int = 200, classes: int = 9) -> tuple[Any, Any, Answers]:
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, videos - classes)])
+    scores = rng.random((videos, classes)) + 0.3 * np.eye(classes)[labels]
+    return scores, labels, answers_of(scores, labels)
+
+
+def test_accuracies_of_an_unbalanced_toy() -> None:
+    answers = answers_of(np.tile([0.6, 0.3, 0.1], (10, 1)), [0] * 8 + [1] * 2)  # always class 0
+    assert value_of("top-1", answers) == pytest.approx(0.8)
+    assert value_of(MEAN_CLASS, answers) == pytest.approx(0.5)
+    assert value_of("top-2", answers) == value_of("R@3", answers) == 1.0
+
+
+def test_perfect_answers_are_worth_one() -> None:
+    answers = answers_of(np.eye(6), np.arange(6))
+    for row in score(answers, accuracies(6), version=3):
+        assert (row.value, row.low, row.high, row.n, row.version) == (1.0, 1.0, 1.0, 6, 3)
+
+
+def test_as_scikit_learn() -> None:
+    from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+
+    scores, labels, answers = random_answers()
+    for k in (1, 3, 5):
+        theirs = top_k_accuracy_score(labels, scores, k=k)
+        assert value_of(f"top-{k}", answers) == pytest.approx(theirs)
+    theirs = balanced_accuracy_score(labels, scores.argmax(1))
+    assert value_of(MEAN_CLASS, answers) == pytest.approx(theirs)
+
+
+def test_interval_of_a_share_is_near_the_binomial_one() -> None:
+    _, _, answers = random_answers(videos=400)
+    low, high = interval("top-1", answers)
+    value = value_of("top-1", answers)
+    deviation = np.sqrt(value * (1 - value) / 400)
+    assert low == pytest.approx(value - 1.96 * deviation, abs=0.01)
+    assert high == pytest.approx(value + 1.96 * deviation, abs=0.01)
+    assert interval("top-1", answers) == (low, high), "from a fixed seed"
+
+
+def test_interval_of_the_mean_over_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vectorised draws, beside a loop; in one piece or in several."""
+    _, labels, answers = random_answers(videos=60)
+    right = answers.ranked_VK[:, 0] == labels
+    rng, values = np.random.default_rng(0), []
+    for drawn in rng.integers(0, 60, (1000, 60)):
+        present = np.unique(labels[drawn])
+        values.append(np.mean([right[drawn][labels[drawn] == c].mean() for c in present]))
+    assert interval(MEAN_CLASS, answers) == pytest.approx(np.quantile(values, [0.025, 0.975]))
+    monkeypatch.setattr("stages.evaluate.scoring._AT_ONCE", 60 * 7)
+    assert interval(MEAN_CLASS, answers) == pytest.approx(np.quantile(values, [0.025, 0.975]))
+
+
+def test_everything_is_computed_again_from_the_answers() -> None:
+    _, _, answers = random_answers()
+    rows = [*score(answers, accuracies(9), version=1), chance(answers, 9, version=1)]
+    metrics = Metrics(rows, [answers], [f"class {i}" for i in range(9)])
+    assert [again for _, again in recompute(metrics)] == [row.value for row in rows]
+    other = replace(answers, ranked_VK=np.ascontiguousarray(answers.ranked_VK[:, ::-1]))
+    assert next(a for _, a in recompute(replace(metrics, answers=[other]))) != rows[0].value
+    foreign = replace(rows[0], protocol="feature diagnostics")
+    assert recompute(replace(metrics, rows=[foreign]))[0][1] is None
+
+
+def test_top_five_needs_more_than_five_classes() -> None:
+    assert accuracies(5) == ["top-1", MEAN_CLASS]
+    assert accuracies(6) == ["top-1", "top-5", MEAN_CLASS]
+
+
+def test_unknown_metrics_are_named() -> None:
+    with pytest.raises(ParameterError, match="'F1' is no metric of answers"):
+        value_of("F1", random_answers()[2])
