@@ -26,7 +26,8 @@ class Knn(GatherStage, name="knn", version=1):
     Parameters
     ----------
     ks : tuple of int
-        Numbers of neighbours, each a preset of its own; one beyond the training videos asks them all.
+        Numbers of neighbours, each a preset of its own; one beyond the training videos asks
+        them all.
     temperature : float
 
     References
