@@ -29,15 +29,19 @@ class EncoderFiles(FolderNoun):
         What the encoder is built from, as `stages.learning.encoders` takes it.
     mean, std : sequence of float
         Of RGB in 0..1: what its input was standardised with while it was trained.
+    origin : {"pretrained", "random"}
+        Whether anything was learned.
     """
 
     name: ClassVar[str] = "encoder"
     version: ClassVar[int] = 2  # 2: mean and std of the input
+    files: ClassVar[tuple[str, ...]] = ("encoder.pt", "encoder.json", "log.jsonl", "views.png")
 
     folder: Path
     parameters: Mapping[str, Any]
     mean: Sequence[float]
     std: Sequence[float]
+    origin: str = "pretrained"
 
     @property
     def weights(self) -> Path:
@@ -57,13 +61,15 @@ class EncoderFiles(FolderNoun):
         *,
         mean: Sequence[float],
         std: Sequence[float],
+        origin: str = "pretrained",
     ) -> None:
         """Write ``encoder.json``, what the encoder is rebuilt and fed from."""
         content = {
-            "version": cls.version,
+            "version": EncoderFiles.version,
             "parameters": dict(parameters),
             "mean": list(mean),
             "std": list(std),
+            "origin": origin,
         }
         (folder / "encoder.json").write_text(json.dumps(content, indent=1, sort_keys=True))
 
@@ -72,7 +78,7 @@ class EncoderFiles(FolderNoun):
 
         Copied, not moved: a kill before the commit must find the training as it was.
         """
-        for name in ("encoder.pt", "encoder.json", "log.jsonl", "views.png"):
+        for name in self.files:
             if (self.folder / name).exists():
                 shutil.copy2(self.folder / name, folder / name)
         if (self.folder / "tensorboard").is_dir():
@@ -90,4 +96,5 @@ class EncoderFiles(FolderNoun):
             parameters=content["parameters"],
             mean=content["mean"],
             std=content["std"],
+            origin=content.get("origin", "pretrained"),
         )

@@ -113,8 +113,8 @@ def _spec_of(node: Node, store: Store, context: Context) -> TrainSpec:
 
 
 def _measure(spec: TrainSpec, node: Node, *, seconds: float) -> None:
+    from stages.learning.launch import count_devices
     from stages.learning.throughput import Bench, alternatives, verdict
-    from stages.pretrain.launch import count_devices
 
     devices = count_devices(spec.device)
     share = spec.optimisation["batch_size"] // devices

@@ -20,6 +20,7 @@ from stages.learning.sample import Sample
 from stages.learning.train_spec import TrainSpec
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, TubeletError
+from storage_schemas.labels import Labels
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
@@ -36,7 +37,8 @@ class Examples(Dataset[dict[str, Tensor]]):
     shards : sequence of Path
         Artifact folders; opened lazily in each worker process.
     annotations : mapping of role -> folders
-        What the method needs besides frames. Box tables keep only videos that have them.
+        What the method needs besides frames. Box tables and labels keep only videos that
+        have them.
     seed : int
     videos : sequence of str, optional
         Use these only, such as those of the training split.
@@ -57,17 +59,19 @@ class Examples(Dataset[dict[str, Tensor]]):
         self.boxes = {
             role: Items(Boxes, list(folders))
             for role, folders in annotations.items()
-            if role != "trajectories"
+            if role not in ("trajectories", "labels")
         }
         self.trajectories = (
             Trajectories.open(annotations["trajectories"][0])
             if "trajectories" in annotations
             else None
         )
+        self.labels = class_indices(annotations["labels"][0]) if "labels" in annotations else None
+        needed = [*self.boxes.values(), *([self.labels] if self.labels is not None else [])]
         self.video_ids = [
             video_id
             for video_id in (self.shards if videos is None else videos)
-            if video_id in self.shards and all(video_id in boxes for boxes in self.boxes.values())
+            if video_id in self.shards and all(video_id in one for one in needed)
         ]
 
     @classmethod
@@ -91,6 +95,7 @@ class Examples(Dataset[dict[str, Tensor]]):
         sample = Sample(
             frames=self.shards[video_id],
             trajectories=self.trajectories,
+            label=None if self.labels is None else self.labels[video_id],
             **{role: boxes[video_id] for role, boxes in self.boxes.items()},
         )
         try:
@@ -104,6 +109,13 @@ class Examples(Dataset[dict[str, Tensor]]):
             name: torch.from_numpy(np.asarray(value, order="C"))
             for name, value in self.views(place).items()
         }
+
+
+def class_indices(folder: Path) -> dict[str, int]:
+    """Class of each video of a labels artifact, numbered in the order of the names."""
+    labels = Labels.open(folder)
+    number = {name: i for i, name in enumerate(labels.classes)}
+    return {row.video_id: number[row.label] for row in labels.rows}
 
 
 class Schedule:

@@ -70,6 +70,11 @@ class Method(Variant):
         return self.needs
 
     @property
+    def trains_encoder(self) -> bool:
+        """Whether the encoder learns; else its weights and batch statistics stay as they are."""
+        return True
+
+    @property
     def standardisation(self) -> Standardisation:
         """Of the encoder's input, in evaluation too: fields ``mean``, ``std``, or ImageNet's."""
         return Standardisation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 from torch import Tensor, nn
@@ -19,8 +20,14 @@ class Objective(nn.Module):
     def __init__(self, method: Method, encoder: nn.Module) -> None:
         super().__init__()
         self.method = method
-        self.encoder = encoder
+        self.encoder = encoder.requires_grad_(method.trains_encoder)
         self.heads = nn.ModuleDict(dict(method.heads(encoder)))
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; an encoder that does not learn stays in evaluation mode."""
+        super().train(mode)
+        self.encoder.train(mode and self.method.trains_encoder)
+        return self
 
     def forward(self, batch: Mapping[str, Tensor], generator: np.random.Generator) -> Step:
         """Loss and metrics of a batch."""

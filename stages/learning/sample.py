@@ -14,6 +14,7 @@ class Sample:
     """What a method may look at; annotations it does not need are None.
 
     ``frames`` decodes lazily: only the frames of the clips that are drawn are read.
+    ``label`` is a class index; pretraining is never given one.
     """
 
     frames: Shard
@@ -21,3 +22,4 @@ class Sample:
     tubes: Boxes | None = None
     proposals: Boxes | None = None
     detections: Boxes | None = None
+    label: int | None = None

@@ -23,6 +23,11 @@ class TrainSpec:
         Artifact folders of what the method needs besides frames.
     folder : str
         Where checkpoint, log and encoder go.
+    initial : str, optional
+        Folder of an encoder artifact to start from; without, weights are drawn at random.
+    snapshot_every : int
+        Epochs between two copies of the objective's state, `snapshots`; the last epoch is
+        kept, too. 0 keeps none.
     videos : list of str, optional
         Train on these only.
     labels : dict of video id -> class, optional
@@ -43,6 +48,8 @@ class TrainSpec:
     shards: list[str]
     annotations: dict[str, list[str]]
     folder: str
+    initial: str | None = None
+    snapshot_every: int = 0
     videos: list[str] | None = None
     labels: dict[str, str] | None = None
     knn: dict[str, Any] = field(default_factory=dict)
@@ -50,6 +57,14 @@ class TrainSpec:
     threads: int = 1
     loader_workers: int | None = None
     checkpoint_seconds: float = 30.0
+
+    def snapshots(self) -> dict[int, Path]:
+        """Where the state after an epoch is kept, by epoch."""
+        if not self.snapshot_every:
+            return {}
+        epochs = self.optimisation["epochs"]
+        kept = {*range(self.snapshot_every, epochs + 1, self.snapshot_every), epochs}
+        return {epoch: Path(self.folder) / f"epoch-{epoch}.pt" for epoch in sorted(kept)}
 
     def write(self, path: Path) -> None:
         """Write the spec file."""

@@ -20,7 +20,7 @@ from stages.learning.data import Examples, Schedule, make_loader
 from stages.learning.devices import default_workers, pick_device, put_channels_last
 from stages.learning.distributed import gather_constant
 from stages.learning.encoder_spec import EncoderSpec
-from stages.learning.encoders import build
+from stages.learning.encoders import build, load_encoder
 from stages.learning.health import Health
 from stages.learning.method import Step
 from stages.learning.objective import Objective
@@ -61,7 +61,7 @@ class Trainer:
         torch.manual_seed(spec.seed)
         self.examples = Examples.of(spec)
         method = self.examples.method
-        self.objective = Objective(method, build(self.encoder_spec, **method.encoder_options))
+        self.objective = Objective(method, self._first_encoder(method.encoder_options))
         if self.device.type == "cuda" and world_size > 1 and method.synchronised_batch_norm:
             self.objective = nn.SyncBatchNorm.convert_sync_batchnorm(self.objective)
         self.objective.to(self.device)
@@ -107,6 +107,11 @@ class Trainer:
                 **self.objective.method.standardisation._asdict(),
             )
 
+    def _first_encoder(self, options: Mapping[str, Any]) -> nn.Module:
+        if self.spec.initial is None:
+            return build(self.encoder_spec, **options)
+        return load_encoder(EncoderFiles.open(Path(self.spec.initial)))
+
     def schedule(self) -> Schedule:
         """Which videos this rank reads in the steps that are left."""
         return Schedule(
@@ -138,7 +143,7 @@ class Trainer:
         )
 
     def _loop(self, model: nn.Module, loader: Any, steps_per_epoch: int) -> None:
-        epochs = self.optimisation.epochs
+        epochs, snapshots = self.optimisation.epochs, self.spec.snapshots()
         times = deque([time.monotonic()], maxlen=_RATE_STEPS + 1)
         saved, cost = time.monotonic(), 0.0
         with self._log() as log:
@@ -146,8 +151,11 @@ class Trainer:
                 rate = self.optimisation.rate_at(self.step, steps_per_epoch=steps_per_epoch)
                 numbers = self.train_step(model, batch, rate=rate)
                 epoch, place = divmod(self.step - 1, steps_per_epoch)
-                if place == steps_per_epoch - 1 and self.knn.is_due(epoch + 1, epochs=epochs):
-                    numbers |= self._knn_accuracy()
+                if place == steps_per_epoch - 1:
+                    if self.knn.is_due(epoch + 1, epochs=epochs):
+                        numbers |= self._knn_accuracy()
+                    if self.rank == 0 and epoch + 1 in snapshots:
+                        save_atomically(self.objective.state_dict(), snapshots[epoch + 1])
                 times.append(time.monotonic())
                 log(
                     {

@@ -18,8 +18,8 @@ from stages.learning.method import Method
 from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
 from stages.learning.train_spec import TrainSpec
-from stages.pretrain.curves import training_curves
-from stages.pretrain.launch import train
+from stages.learning.curves import training_curves
+from stages.learning.launch import train
 from storage_schemas.boxes import Boxes
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.labels import Labels
