@@ -124,7 +124,7 @@ def _fame(*, dropout: float) -> Values:
         "clips": {
             "num_frames": 16, "frame_stride": 2, "size": 112, "area": (0.2, 1.0),
             # The supplement has a blur of probability 0.5, the code has none.
-            "colour": {"jitter_probability": 0.8, "blur_probability": 0.0},
+            "colour_law": {"jitter_probability": 0.8, "blur_probability": 0.0},
         },
         "head": {"dropout": dropout, "initial_std": 0.01},
         "optimisation": {
@@ -138,7 +138,7 @@ def _fame(*, dropout: float) -> Values:
 
 def _fame_linear() -> Values:
     values = _fame(dropout=0.0)
-    values["clips"]["colour"] = None
+    values["clips"]["colour_law"] = None
     values["head"] |= {"normalise": True}
     values["optimisation"] |= {
         "epochs": 100, "learning_rate": 5.0, "weight_decay": 0.0, "milestones": (60, 80),

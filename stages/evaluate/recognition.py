@@ -106,7 +106,7 @@ class Recognition(Method, version=1):
         if self.clips.ctp_colour:
             coloured = ctp_recognition_colour(clips_BTHWC, generator)
             return normalise(coloured, mean=self.mean, std=self.std)
-        law = self.clips.colour
+        law = self.clips.colour_law
         return network_input(clips_BTHWC, generator, law=law, mean=self.mean, std=self.std)
 
     def features(self, objective: Objective, pixels_BCTHW: Tensor) -> Tensor:

@@ -39,9 +39,9 @@ class TrainingClips(BaseModel):
     short_sides : tuple of int
     flip_probability : float
         0 where left and right are classes.
-    colour : ColourLaw or None
+    colour_law : ColourLaw or None
     ctp_colour : bool
-        CtP's changes instead of `colour`.
+        CtP's changes instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,7 +56,7 @@ class TrainingClips(BaseModel):
     log_aspect: bool = True
     short_sides: tuple[int, ...] = (112, 128, 144)
     flip_probability: float = Field(0.5, ge=0, le=1)
-    colour: ColourLaw | None = None
+    colour_law: ColourLaw | None = None
     ctp_colour: bool = False
 
     @model_validator(mode="after")
