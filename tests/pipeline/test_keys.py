@@ -63,7 +63,8 @@ def other_value(name: str, field: FieldInfo, value: Any) -> Any:
             if isinstance(value, int) and int(candidate) != candidate:
                 continue
             if (
-                (Ge not in bounds or candidate >= bounds[Ge].ge)
+                candidate != value
+                and (Ge not in bounds or candidate >= bounds[Ge].ge)
                 and (Gt not in bounds or candidate > bounds[Gt].gt)
                 and (Le not in bounds or candidate <= bounds[Le].le)
                 and (Lt not in bounds or candidate < bounds[Lt].lt)
