@@ -23,6 +23,7 @@ from storage_schemas.errors import ParameterError, TubeletError
 from workflows import catalogue, display, server
 from workflows.bench import bench_app
 from workflows.doctor import doctor
+from workflows.metrics import metrics
 from workflows.options import Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
 
@@ -320,4 +321,5 @@ app.command("methods")(catalogue.list_methods)
 app.command("recipes")(catalogue.list_recipes)
 app.command("describe")(catalogue.describe)
 app.command("doctor")(doctor)
+app.command("metrics")(metrics)
 app.add_typer(bench_app, name="bench")

@@ -51,7 +51,7 @@ class Diagnostics(GatherStage, name="diagnostics", version=1):
             )
             rows += [
                 MetricRow(
-                    PROTOCOL, encoder, "test", name, value, len(chosen),
+                    PROTOCOL, encoder, splits.tested, name, value, len(chosen),
                     version=self.version, unit="number",
                 )
                 for name, value in figures.items()

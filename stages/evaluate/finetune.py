@@ -17,6 +17,7 @@ from pipeline.stage import Context, GatherStage
 from stages.evaluate.clips import EvaluationViews
 from stages.evaluate.finetune_presets import FINETUNE, FinetunePreset
 from stages.evaluate.recognition import Head, Recognition
+from stages.evaluate.split import rows_to_test
 from stages.evaluate.stream import map_videos
 from stages.evaluate.training_clips import TrainingClips
 from stages.learning.curves import training_curves
@@ -94,7 +95,7 @@ class Finetune(GatherStage, name="finetune", version=1):
         self, *, encoder: EncoderFiles, shards: Items[Shard], labels: Labels, ctx: Context
     ) -> TrainSpec:
         """What the process that trains is told."""
-        train_videos = {row.video_id for row in labels.rows if row.split == "train"}
+        train_videos = {row.video_id for row in labels.rows if row.split == "train" and row.label}
         videos = [video_id for video_id in shards if video_id in train_videos]
         if len(labels.classes) < 2 or not videos:
             raise StageFailed(
@@ -145,7 +146,7 @@ class Finetune(GatherStage, name="finetune", version=1):
             clip_rule="cover" if self.clips.sampling == "cover" else "even",
             size=self.clips.size,
         )
-        rows = [row for row in labels.rows if row.split == "test" and row.video_id in shards]
+        _, rows = rows_to_test(labels, shards)
         videos = {row.video_id: shards[row.video_id] for row in rows}
         classes_V = np.array([labels.classes.index(row.label) for row in rows])
         answers_V = np.zeros(len(rows), int)

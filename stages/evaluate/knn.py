@@ -61,7 +61,7 @@ class Knn(GatherStage, name="knn", version=1):
                         PROTOCOL,
                         f"k={k}",
                         encoder,
-                        "test",
+                        splits.tested,
                         [features.video_ids[row] for row in splits.test_rows],
                         splits.test_labels.astype(np.int32),
                         *ranked(votes_QC),

@@ -46,7 +46,7 @@ class LinearProbe(GatherStage, name="linear_probe", version=2):
                 max_iterations=self.max_iterations,
             )
             for split, rows_, labels_, scores in (
-                ("test", splits.test_rows, splits.test_labels, test_scores),
+                (splits.tested, splits.test_rows, splits.test_labels, test_scores),
                 ("train", splits.train_rows, splits.train_labels, train_scores),
             ):
                 video_ids = [features.video_ids[row] for row in rows_]
@@ -58,7 +58,7 @@ class LinearProbe(GatherStage, name="linear_probe", version=2):
                 )  # fmt: skip
         rows = []
         for one in answers:
-            names = accuracies(count) if one.split == "test" else ["top-1"]
+            names = accuracies(count) if one.split == splits.tested else ["top-1"]
             rows += score(one, names, version=self.version)
         rows.append(chance(answers[0], count, version=self.version))
         return Metrics(rows, answers, splits.classes)

@@ -14,6 +14,7 @@ from stages.evaluate.figures import bars
 from stages.evaluate.finetune import classify, load_classifier
 from stages.evaluate.finetune_presets import RECOGNISE, FinetunePreset
 from stages.evaluate.scoring import accuracies, chance, ranked, score
+from stages.evaluate.split import rows_to_test
 from stages.evaluate.stream import map_videos
 from storage_schemas.classifiers import ClassifierFiles
 from storage_schemas.errors import StageFailed
@@ -46,40 +47,35 @@ class Recognise(EvaluationViews, GatherStage, name="recognise", version=1):
     ) -> Metrics:
         """Answer for every test video; nothing is padded or asked twice."""
         number = {name: i for i, name in enumerate(classifier.classes)}
-        test = {
-            row.video_id: row.label
-            for row in labels.rows
-            if row.split == "test" and row.video_id in shards
-        }
-        unknown = sorted(set(test.values()) - set(number))
-        if unknown or not test:
+        split, rows = rows_to_test(labels, shards)
+        unknown = sorted({row.label for row in rows} - set(number))
+        if unknown:
             raise StageFailed(
-                f"{len(test)} test videos have frames; {len(unknown)} of their classes are unknown "
-                f"to the classifier {unknown[:3]}: test it on the labels it was trained with"
+                f"{len(unknown)} classes of the {split} videos are unknown to the classifier "
+                f"{unknown[:3]}: test it on the labels it was trained with"
             )
-        scores_VK = np.zeros((len(test), len(number)))
+        scores_VK = np.zeros((len(rows), len(number)))
 
         def done(row: int, video_id: str, found: Mapping[str, NDArray[np.float32]]) -> None:
             scores_VK[row] = averaged(found["logits"], self.average)
 
         objective = load_classifier(classifier)
-        videos = {video_id: shards[video_id] for video_id in test}
+        videos = {row.video_id: shards[row.video_id] for row in rows}
         map_videos(videos, self, ctx=ctx, network=classify(objective), done=done)
         chosen = "" if classifier.selection == "last" else "epoch chosen on test"
         answers = Answers(
             classifier.protocol,
             ", ".join(text for text in (classifier.preset, chosen) if text),
             classifier.origin,
-            "test",
-            list(test),
-            np.array([number[label] for label in test.values()], np.int32),
+            split,
+            list(videos),
+            np.array([number[row.label] for row in rows], np.int32),
             *ranked(scores_VK),
         )
         count = len(number)
-        rows = score(answers, accuracies(count), version=self.version)
-        return Metrics(
-            [*rows, chance(answers, count, version=self.version)], [answers], classifier.classes
-        )
+        figures = score(answers, accuracies(count), version=self.version)
+        figures.append(chance(answers, count, version=self.version))
+        return Metrics(figures, [answers], classifier.classes)
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """Bars of the figures."""

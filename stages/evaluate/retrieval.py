@@ -75,7 +75,7 @@ class Retrieval(GatherStage, name="retrieval", version=2):
             PROTOCOLS[protocol],
             "",
             encoder,
-            "test",
+            splits.tested,
             [features.video_ids[row] for row in splits.test_rows],
             splits.test_labels.astype(np.int32),
             splits.train_labels[indices_QK].astype(np.int32),

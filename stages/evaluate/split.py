@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from storage_schemas.errors import StageFailed
 from storage_schemas.features import Features
-from storage_schemas.labels import Labels
+from storage_schemas.labels import LabelRow, Labels
+from storage_schemas.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,24 @@ def split_rows(features: Features, labels: Labels) -> Splits:
     if len(np.unique(train[:, 1])) < 2:
         raise StageFailed("the training videos have a single class; evaluation needs two or more")
     return Splits(classes, train[:, 0], train[:, 1], test[:, 0], test[:, 1], tested)
+
+
+def rows_to_test(labels: Labels, shards: Mapping[str, Shard]) -> tuple[str, list[LabelRow]]:
+    """The split that stands for the test, and its rows that have a class and frames.
+
+    Raises
+    ------
+    StageFailed
+        If there is none.
+    """
+    found: dict[str, list[LabelRow]] = {"test": [], "val": []}
+    for row in labels.rows:
+        if row.label and row.split in found and row.video_id in shards:
+            found[row.split].append(row)
+    tested = "test" if found["test"] or not found["val"] else "val"
+    if not found[tested]:
+        raise StageFailed(
+            f"none of {len(labels.rows)} labelled videos is a test video with frames; look at "
+            "`tubelet quarantine list`"
+        )
+    return tested, found[tested]

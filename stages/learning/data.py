@@ -115,7 +115,7 @@ def class_indices(folder: Path) -> dict[str, int]:
     """Class of each video of a labels artifact, numbered in the order of the names."""
     labels = Labels.open(folder)
     number = {name: i for i, name in enumerate(labels.classes)}
-    return {row.video_id: number[row.label] for row in labels.rows}
+    return {row.video_id: number[row.label] for row in labels.rows if row.label}
 
 
 class Schedule:

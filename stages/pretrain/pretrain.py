@@ -13,13 +13,13 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from pipeline.pictures import stack
 from pipeline.stage import Context, GatherStage
+from stages.learning.curves import training_curves
 from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.launch import train
 from stages.learning.method import Method
 from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
 from stages.learning.train_spec import TrainSpec
-from stages.learning.curves import training_curves
-from stages.learning.launch import train
 from storage_schemas.boxes import Boxes
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.labels import Labels

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.stage import GatherStage
+from stages.report.published import beside, origin_of
 from storage_schemas.manifest import ArtifactView, QuarantineRow
 from storage_schemas.metrics import Metrics
 from storage_schemas.report import ReportFile
@@ -16,7 +17,7 @@ from storage_schemas.report import ReportFile
 _PICTURES_PER_STEP = 2
 
 
-class Report(GatherStage, name="report", version=1):
+class Report(GatherStage, name="report", version=2):
     """``title`` heads the page."""
 
     title: str = "tubelet run"
@@ -71,10 +72,12 @@ def render(views: Sequence[ArtifactView], *, title: str) -> str:
     libraries: dict[str, str] = {}
     for view in views:
         libraries |= view.manifest.libraries
+    found = results(views)
     return environment.get_template("template.html.j2").render(
         title=title,
         sections=sections(views),
-        results=results(views),
+        results=found,
+        published=beside([row["protocol"] for row in found]),
         quarantined=quarantine(views),
         libraries=libraries,
         hosts=sorted({view.manifest.host for view in views}),
@@ -114,24 +117,32 @@ def sections(views: Sequence[ArtifactView]) -> list[Section]:
 
 
 def results(views: Sequence[ArtifactView]) -> list[dict[str, Any]]:
-    """Figures with the encoders side by side: protocol, split, metric, n, values by encoder."""
-    table: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    """Figures with the encoders side by side, and what was published of the same."""
+    by_key = {view.manifest.key: view.manifest for view in views}
+    table: dict[tuple[str, ...], dict[str, Any]] = {}
     for view in views:
         if view.manifest.noun != Metrics.name:
             continue
+        origin = origin_of(view, by_key)
         for row in Metrics.open(view.folder).rows:
-            place = (view.manifest.step, row.protocol, row.split, row.metric)
+            place = (view.manifest.step, row.protocol, row.preset, row.split, row.metric)
             line = table.setdefault(
                 place,
                 {
                     "protocol": row.protocol,
+                    "preset": row.preset,
                     "split": row.split,
                     "metric": row.metric,
                     "n": row.n,
+                    "unit": row.unit,
                     "values": {},
+                    "intervals": {},
+                    "published": origin.matching(row.protocol, row.metric),
                 },
             )
             line["values"][row.encoder] = row.value
+            if row.low is not None and row.high is not None:
+                line["intervals"][row.encoder] = (row.low, row.high)
     return list(table.values())
 
 

@@ -45,10 +45,10 @@ def test_classes_the_classifier_does_not_know_are_named(
     tiny_encoder: EncoderFiles, colours: dict[str, Any], tmp_path: Path
 ) -> None:
     classifier = ClassifierFiles(**vars(tiny_encoder), classes=["green", "red"])
-    with pytest.raises(StageFailed, match=r"1 of their classes are unknown .*\['blue'\]"):
+    with pytest.raises(StageFailed, match=r"1 classes of the test videos .*\['blue'\]"):
         Recognise().run(classifier=classifier, ctx=Context(work=tmp_path), **colours)
     nothing = replace(colours["labels"], rows=[])
-    with pytest.raises(StageFailed, match="0 test videos have frames"):
+    with pytest.raises(StageFailed, match="none of 0 labelled videos is a test video"):
         Recognise().run(
             classifier=classifier, shards=colours["shards"], labels=nothing,
             ctx=Context(work=tmp_path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.evaluate.split import split_rows
+from stages.evaluate.split import rows_to_test, split_rows
 from storage_schemas.errors import StageFailed
 from storage_schemas.features import Features
 from storage_schemas.labels import LabelRow, Labels
@@ -58,3 +58,16 @@ def test_validation_stands_in_where_the_classes_of_the_test_are_not_published() 
     assert (splits.tested, splits.test_rows.tolist(), splits.classes) == ("val", [2], ["x", "y"])
     published = split_rows(features("a", "b", "c", "d"), labels(*rows[:3], ("d", "y", "test")))
     assert (published.tested, published.test_rows.tolist()) == ("test", [3])
+
+
+def test_val_stands_for_a_test_whose_classes_are_not_published() -> None:
+    rows = [
+        LabelRow("a", "x", "train"), LabelRow("b", "y", "train"), LabelRow("c", "y", "val"),
+        LabelRow("d", "", "test"),
+    ]  # fmt: skip
+    splits = split_rows(features(*"abcd"), Labels(rows))
+    assert (splits.tested, splits.test_rows.tolist(), splits.classes) == ("val", [2], ["x", "y"])
+    split, found = rows_to_test(Labels(rows), dict.fromkeys("abcd"))
+    assert (split, [row.video_id for row in found]) == ("val", ["c"])
+    with pytest.raises(StageFailed, match="none of 4 labelled videos is a test video with frames"):
+        rows_to_test(Labels(rows), {})

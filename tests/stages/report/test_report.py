@@ -154,8 +154,54 @@ def test_encoders_stand_side_by_side(views: list[ArtifactView]) -> None:
     assert top["values"] == {"pretrained": 0.625, "random": 0.25, "chance": 0.125}
     assert train["values"] == {"pretrained": 1.0}
     rows = Page(render(views, title="t")).rows
-    assert ["linear probe", "test", "top-1", "62.5 %", "25.0 %", "12.5 %", "8"] in rows
-    assert ["linear probe", "train", "top-1", "100.0 %", "", "", "24"] in rows
+    rows = [[cell.strip() for cell in row] for row in rows]
+    assert ["linear probe", "test", "top-1", "62.5 %", "25.0 %", "12.5 %", "", "8"] in rows
+    assert ["linear probe", "train", "top-1", "100.0 %", "", "", "", "24"] in rows
+
+
+def test_intervals_presets_and_figures_that_are_no_shares(view: View) -> None:
+    metrics = view("finetune_test", "k", noun=Metrics.name)
+    chosen = {"preset": "fame, epoch chosen on test", "low": 0.5, "high": 0.75}
+    Metrics(
+        [
+            MetricRow("fine-tune", "pretrained", "test", "top-1", 0.625, 8, **chosen),
+            MetricRow("diagnostics", "random", "test", "uniformity", -2.5, 8, unit="number"),
+        ]
+    ).write(metrics.folder)
+    rows = [
+        [" ".join(cell.split()) for cell in row] for row in Page(render([metrics], title="t")).rows
+    ]
+    name = "fine-tune (fame, epoch chosen on test)"
+    assert [name, "test", "top-1", "62.5 % 50-75", "", "", "", "8"] in rows
+    assert ["diagnostics", "test", "uniformity", "", "-2.5", "", "", "8"] in rows
+
+
+def test_published_numbers_stand_beside_the_same_thing(view: View) -> None:
+    """The lineage tells method, encoder and data set; another encoder has no number."""
+
+    def shown(encoder: str) -> str:
+        key = f"{encoder}-"
+        views = [
+            view("ucf101", f"ucf101-{encoder}"),
+            view("ucf101_labels", f"{key}labels", inputs={"source": [f"ucf101-{encoder}"]}),
+            view(
+                "pretrain", f"{key}pretrain",
+                parameters={"method": {"name": "rspnet"}, "encoder": {"name": encoder}},
+            ),
+            view("features", f"{key}features", inputs={"encoder": [f"{key}pretrain"]}),
+            view(
+                "retrieval", f"{key}retrieval", noun=Metrics.name,
+                inputs={"features": [f"{key}features"], "labels": [f"{key}labels"]},
+            ),
+        ]  # fmt: skip
+        name = "retrieval B (RSPNet)"
+        Metrics([MetricRow(name, "pretrained", "test", "R@1", 0.5, 8)]).write(views[-1].folder)
+        html = render(views, title="t")
+        assert "RSPNet supplement" in html
+        return next(row for row in Page(html).rows if row[:3] == [name, "test", "R@1"])[-2]
+
+    assert shown("c3d") == "36.0"
+    assert shown("r3d18") == ""
 
 
 def test_rejects_are_listed_and_escaped(views: list[ArtifactView]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.stage import Context
+from stages.learning import launch
+from stages.learning.launch import Follower, means
 from stages.learning.train_spec import TrainSpec, too_large
-from stages.pretrain import launch
-from stages.pretrain.launch import Follower, means
 from storage_schemas.errors import StageFailed
 
 

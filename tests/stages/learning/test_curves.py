@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.pretrain.curves import thinned, training_curves
+from stages.learning.curves import thinned, training_curves
 
 
 def test_a_panel_for_every_figure() -> None:
