@@ -170,9 +170,9 @@ def _drop_filled(
     for name in {name for values in model.presets.values() for name in filled_values(values)}:
         *above, last = [*parents, *name.split(".")]
         holder: Any = dumped
-        for group in above:
-            holder = holder[group]
-        if ".".join([*above, last]) in given:
+        for group in above:  # one may be None, or taken out as a whole
+            holder = holder.get(group) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict) or ".".join([*above, last]) in given:
             continue
         if name not in filled or _value_at(model, name) == filled[name]:
             holder.pop(last, None)

@@ -99,7 +99,7 @@ class Recognition(Method, version=1):
         return Step(functional.cross_entropy(logits_BK, labels_B), {"accuracy": accuracy})
 
     def _pixels(self, clips_BTHWC: Tensor, generator: np.random.Generator) -> Tensor:
-        from stages.evaluate.ctp_colour import ctp_recognition_colour
+        from stages.learning.ctp_colour import ctp_recognition_colour
         from stages.learning.photometric import network_input
         from stages.learning.pixels import normalise
 

@@ -106,3 +106,17 @@ def test_logits_of_a_test_use_no_dropout_and_the_encoders_standardisation() -> N
     pixels = ((clips / 255 - mean) / std).permute(0, 4, 1, 2, 3)
     expected = objective.heads["classifier"](objective.encoder(pixels).mean((2, 3, 4)))
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_share_one_draw_of_the_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, ones = Recognition(head=Head(dropout=0.5)), torch.ones(8, 16)
+    whole = method._dropped(ones, np.random.default_rng(0))
+    monkeypatch.setattr("stages.learning.distributed.world_size", lambda: 2)
+    halves = []
+    for rank in range(2):
+        monkeypatch.setattr(
+            "stages.learning.distributed.local_rows",
+            lambda n, rank=rank: slice(rank * n, (rank + 1) * n),
+        )
+        halves.append(method._dropped(ones[:4], np.random.default_rng(0)))
+    assert torch.equal(torch.cat(halves), whole)

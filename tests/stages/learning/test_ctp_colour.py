@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.evaluate.ctp_colour import ctp_recognition_colour
+from stages.learning.ctp_colour import ctp_recognition_colour
 
 
 def test_each_change_hits_a_fifth_of_the_clips() -> None:
