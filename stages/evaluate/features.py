@@ -42,7 +42,7 @@ class ExtractFeatures(EvaluationViews, GatherStage, name="features", version=3):
         ``B`` is the maximum over space, then the mean over time (RSPNet's paper), or the
         maximum over both.
     random_seed : int or None
-        Of the random encoder; None leaves it out.
+        Of the random encoder that stands beside a trained one; None leaves it out.
 
     Notes
     -----
@@ -95,8 +95,8 @@ class ExtractFeatures(EvaluationViews, GatherStage, name="features", version=3):
         from stages.learning.encoder_spec import EncoderSpec
         from stages.learning.encoders import load_encoder, random_encoder
 
-        found: dict[str, nn.Module] = {"pretrained": load_encoder(files)}
-        if self.random_seed is not None:
+        found: dict[str, nn.Module] = {files.origin: load_encoder(files)}
+        if self.random_seed is not None and files.origin != "random":
             spec = EncoderSpec.model_validate(files.parameters)
             found["random"] = random_encoder(spec, seed=self.random_seed)
         return found

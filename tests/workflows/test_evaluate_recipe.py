@@ -1,19 +1,27 @@
-"""The evaluate recipe: any preset from the command line, and no torch to plan it."""
+"""The evaluate recipe: any preset from the command line, and all of it on tiny UCF101 files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.graph import walk
 from pipeline.overrides import apply_overrides
+from pipeline.run import run_plan
+from pipeline.store import Store
+from pipeline.supervise import Options
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.finetune_presets import FINETUNE
 from stages.evaluate.recognise import Recognise
+from stages.evaluate.scoring import recompute
+from storage_schemas.metrics import Metrics
 from workflows import recipes
+from workflows.session import Request, open_graph, open_plan
 
 
 def stages_of(*settings: str) -> dict[str, Any]:
@@ -48,3 +56,70 @@ def test_weights_are_given_by_their_file(tmp_path: Path) -> None:
     stage = stages_of(*settings)["given_encoder"]
     assert stage.weights.path == tmp_path / "encoder.pth"
     assert stage.encoder.name == "s3d"
+
+
+CLASSES = ("Red", "Blue")
+SMALL = {
+    "num_clips": 2, "num_frames": 4, "frame_stride": 1, "size": 32, "short_side": 32,
+    "long_side": 40,
+}  # fmt: skip
+TINY = (
+    "given_encoder.encoder.width=4",
+    *(f"features.{name}={value}" for name, value in SMALL.items()),
+    *(f"recognise.{name}={value}" for name, value in SMALL.items()),
+    "finetune.clips.num_frames=4", "finetune.clips.size=32", "finetune.clips.short_sides=[32,36]",
+    "finetune.optimisation.epochs=1", "finetune.optimisation.batch_size=4",
+    "retrieval.ks=[1,2]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def ucf101(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
+    """Four videos of each of two classes, half of them to test; real files, official lists."""
+    root, rng = tmp_path / "data", np.random.default_rng(0)
+    lines: dict[str, list[str]] = {"train": [], "test": []}
+    for number, name in enumerate(CLASSES):
+        for i in range(4):
+            frames = rng.integers(0, 90, (10, 48, 64, 3), np.uint8)
+            frames[..., 2 * number] += 160
+            video_id = f"{name}/v_{name}_g{i:02d}_c01.mp4"
+            make_video(root / "UCF-101" / video_id, frames)
+            split = "test" if i < 2 else "train"
+            lines[split].append(f"{video_id} {number + 1}" if split == "train" else video_id)
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir()
+    lists.joinpath("classInd.txt").write_text("1 Red\n2 Blue\n")
+    for split, rows in lines.items():
+        lists.joinpath(f"{split}list01.txt").write_text("\n".join(rows))
+    return root
+
+
+def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    request = Request("evaluate", [f"ucf101.path={ucf101}", *TINY])
+    plan = open_plan(request, store, open_graph(request, store))
+    result = run_plan(plan, store, Options(workers=2, device="cpu"))
+    result.check(0.0)
+    metrics = [
+        Metrics.open(store.folder(key))
+        for key, manifest in result.manifests.items()
+        if manifest.noun == Metrics.name
+    ]
+    rows = [row for one in metrics for row in one.rows]
+    assert {row.protocol.partition(" ")[0] for row in rows} == {
+        "retrieval", "kNN", "linear", "fine-tune", "feature",
+    }  # fmt: skip
+    assert {row.encoder for row in rows} == {"random", "chance"}
+    assert {row.n for row in rows} == {4}
+    for one in metrics:
+        for row, again in recompute(one):
+            assert again == row.value or row.unit == "number"
+    probe = next(row for row in rows if (row.protocol, row.split) == ("linear probe", "test"))
+    assert probe.value == 1.0, "red and blue are told apart by random weights"
+    again = open_plan(request, store, open_graph(request, store))
+    assert {entry.action for entry in again.entries} == {"cached"}
+    recognised = open_graph(
+        Request("evaluate", [*request.settings, "recognise.average=softmax"]), store
+    )
+    plan = open_plan(request, store, recognised)
+    assert {e.node.step for e in plan.entries if e.action == "run"} == {"recognise", "report"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,17 @@ def test_the_random_encoder_can_be_left_out(
     context = Context(work=tmp_path, device="cpu")
     features = stage.run(encoder=encoder, shards=shards, ctx=context)
     assert set(features.vectors) == set(features.clip_vectors) == {"pretrained"}
+
+
+def test_a_random_encoder_is_called_so_and_stands_alone(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    features = run(replace(encoder, origin="random"), shards, tmp_path)
+    assert set(features.vectors) == {"random"}
+    np.testing.assert_array_equal(
+        features.vectors["random"]["gap"],
+        run(encoder, shards, tmp_path).vectors["pretrained"]["gap"],
+    )
 
 
 def test_a_preset_fills_what_is_not_named() -> None:
