@@ -141,23 +141,22 @@ def watching(console: Console) -> Iterator[Watcher]:
 
 def print_result(console: Console, result: Result, store: Store) -> None:
     """Figures, rejected videos and where the report lies."""
-    lines: dict[tuple[str, str, str], dict[str, float]] = {}
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
     reports = []
     for key, manifest in result.manifests.items():
         if manifest.noun == Metrics.name:
             for row in Metrics.open(store.folder(key)).rows:
-                place = (row.protocol, row.split, row.metric)
-                lines.setdefault(place, {"n": row.n})[row.encoder] = row.value
+                name = f"{row.protocol} ({row.preset})" if row.preset else row.protocol
+                text = f"{100 * row.value:.1f} %" if row.unit == "share" else f"{row.value:.3g}"
+                place = (name, row.split, row.metric)
+                lines.setdefault(place, {"n": str(row.n)})[row.encoder] = text
         if REPORT_NAME in manifest.files:
             reports.append(store.folder(key) / REPORT_NAME)
     if lines:
         table = Table("protocol", "split", "metric", "pretrained", "random", "chance", "videos")
         for (protocol, split, metric), values in lines.items():
-            cells = [
-                f"{100 * values[name]:.1f} %" if name in values else ""
-                for name in ("pretrained", "random", "chance")
-            ]
-            table.add_row(protocol, split, metric, *cells, f"{values['n']:.0f}")
+            cells = [values.get(name, "") for name in ("pretrained", "random", "chance", "n")]
+            table.add_row(protocol, split, metric, *cells)
         console.print(table)
     if result.quarantined:
         print_quarantine(console, result.quarantined)

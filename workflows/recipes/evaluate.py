@@ -37,6 +37,7 @@ def recipe() -> Sequence[Step]:
         features=ExtractFeatures(preset="ctp"),
         finetune=Finetune(preset="ctp"),
         recognise=Recognise(preset="ctp"),
+        retrieval=Retrieval(),
     )
     return [Report(title="Evaluation").of(about=results)]
 
@@ -49,13 +50,13 @@ def protocols(
     features: ExtractFeatures,
     finetune: Finetune,
     recognise: Recognise,
-    ks: tuple[int, ...] = (1, 5, 10, 20, 50),
+    retrieval: Retrieval,
 ) -> list[Step]:
     """The steps that give numbers; other recipes append them to their encoder."""
     vectors = features.of(encoder=encoder, shards=shards)
     classifier = finetune.of(encoder=encoder, shards=shards, labels=labels)
     return [
-        Retrieval(ks=ks).of(features=vectors, labels=labels, shards=shards),
+        retrieval.of(features=vectors, labels=labels, shards=shards),
         Knn().of(features=vectors, labels=labels),
         LinearProbe().of(features=vectors, labels=labels),
         recognise.of(classifier=classifier, shards=shards, labels=labels),

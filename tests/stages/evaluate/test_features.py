@@ -23,24 +23,14 @@ from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
 
 SPEC = EncoderSpec(width=4)
-MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.3, 0.2)  # of the training, not of ImageNet
 STAGE = ExtractFeatures(num_clips=2, num_frames=8, size=32)
 DIMENSIONS = {"A": 32 * 2 * 3 * 3, "B": 32, "gap": 32}
 
 
 @pytest.fixture
-def encoder(tmp_path: Path) -> EncoderFiles:
-    """A tiny encoder with running statistics that a training-mode pass would change."""
-    folder = tmp_path / "encoder"
-    folder.mkdir()
-    network = random_encoder(SPEC, seed=7)
-    generator = torch.Generator().manual_seed(0)
-    for name, buffer in network.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
-    torch.save(network.state_dict(), folder / "encoder.pt")
-    EncoderFiles.describe(folder, SPEC.model_dump(mode="json"), mean=MEAN, std=STD)
-    return EncoderFiles.open(folder)
+def encoder(tiny_encoder: EncoderFiles) -> EncoderFiles:
+    """Has running statistics that a training-mode pass would change."""
+    return tiny_encoder
 
 
 @pytest.fixture
@@ -89,7 +79,7 @@ def test_vectors_are_the_encoders_own(
         clips = np.stack([crop.apply(video.decode(clip)) for clip in indices])
         for name, network in networks.items():
             pixels = torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 255
-            mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (MEAN, STD))
+            mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (encoder.mean, encoder.std))
             with torch.inference_mode():
                 pooled = pool(network((pixels - mean) / std), pooling_a="max")
             assert set(features.vectors[name]) == set(DIMENSIONS)
