@@ -53,6 +53,18 @@ def cited(value: T, source: str) -> T:
     return cast(T, _Cited(value, source))
 
 
+def cited_all(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A preset's values, each with a source; those that have one of their own keep it."""
+    return {
+        name: cited_all(value, source)
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, _Cited)
+        else cited(value, source)
+        for name, value in values.items()
+    }
+
+
 class Parameters(BaseModel):
     """Base of stages, variants and groups of settings.
 

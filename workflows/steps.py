@@ -8,8 +8,12 @@ from pipeline.graph import Step
 from pipeline.parameters import OWN, cited
 from pipeline.source import Source, labels_of, split_of
 from stages.decode.decode import Decode
+from stages.evaluate.diagnostics import Diagnostics
 from stages.evaluate.features import ExtractFeatures
+from stages.evaluate.finetune import Finetune
+from stages.evaluate.knn import Knn
 from stages.evaluate.linear_probe import LinearProbe
+from stages.evaluate.recognise import Recognise
 from stages.evaluate.retrieval import Retrieval
 from stages.pretrain.pretrain import Pretrain
 from stages.propose.slic import Slic
@@ -63,9 +67,11 @@ def trained(
     slic: Slic | None = None,
     clips: ExtractFeatures | None = None,
     retrieval: Retrieval | None = None,
+    finetune: Finetune | None = None,
+    recognise: Recognise | None = None,
     prefix: str = "",
 ) -> list[Step]:
-    """Retrieval and linear probe of a trained encoder; without `clips` the encoder itself.
+    """What a trained encoder is worth, see `evaluated`; without `clips` the encoder itself.
 
     `prefix` is put before the names of steps on frames, which another branch may have, too.
     """
@@ -82,8 +88,37 @@ def trained(
     )
     if clips is None:
         return [encoder]
+    return evaluated(
+        encoder,
+        shards=shards,
+        labels=labels,
+        clips=clips,
+        retrieval=retrieval,
+        finetune=finetune,
+        recognise=recognise,
+    )
+
+
+def evaluated(
+    encoder: Step,
+    *,
+    shards: Step,
+    labels: Step,
+    clips: ExtractFeatures,
+    retrieval: Retrieval | None = None,
+    finetune: Finetune | None = None,
+    recognise: Recognise | None = None,
+) -> list[Step]:
+    """The steps that give an encoder's numbers; with `finetune`, `recognise` tests the result."""
     features = clips.of(encoder=encoder, shards=shards)
-    return [
+    found = [
         (retrieval or Retrieval()).of(features=features, labels=labels, shards=shards),
+        Knn().of(features=features, labels=labels),
         LinearProbe().of(features=features, labels=labels),
+        Diagnostics().of(features=features, labels=labels),
     ]
+    if finetune is not None:
+        classifier = finetune.of(encoder=encoder, shards=shards, labels=labels)
+        test = recognise or Recognise()
+        found.insert(3, test.of(classifier=classifier, shards=shards, labels=labels))
+    return found

@@ -12,7 +12,11 @@ from pipeline.graph import Step
 from pipeline.parameters import OWN, cited
 from stages.decode.decode import Decode
 from stages.evaluate.features import ExtractFeatures
+from stages.evaluate.finetune import Finetune
+from stages.evaluate.recognise import Recognise
+from stages.evaluate.recognition import Head
 from stages.evaluate.retrieval import Retrieval
+from stages.evaluate.training_clips import TrainingClips
 from stages.learning.clip_contrast import ClipContrast
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.method import Method
@@ -53,6 +57,20 @@ BANK = cited(
     "tubelet: docs/quality.md",
 )
 CLIPS = cited(ExtractFeatures(num_clips=4, num_frames=FRAMES, frame_stride=2, size=SIZE), OWN)
+
+FINETUNING = cited(
+    Finetune(
+        # A mirrored motion is another class.
+        clips=TrainingClips(
+            num_frames=FRAMES, frame_stride=2, size=SIZE, area=(0.5, 1.0), flip_probability=0.0
+        ),
+        head=Head(dropout=0.5),
+        optimisation=Optimisation(
+            epochs=24, batch_size=16, learning_rate=0.01, milestones=(16, 21)
+        ),
+    ),
+    "tubelet: two cores",
+)
 
 
 def _training(method: Method, optimisation: Optimisation) -> Pretrain:
@@ -129,8 +147,8 @@ def tiny(method: str) -> Steps:
     return [Report(title=title).of(about=on_shapes(TRAININGS[method]))]
 
 
-def on_shapes(training: Pretrain) -> list[Step]:
-    """Retrieval and linear probe of an encoder trained on the procedural videos.
+def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[Step]:
+    """Numbers of an encoder trained on the procedural videos.
 
     Tubes and proposals suit short, small videos.
     """
@@ -142,6 +160,8 @@ def on_shapes(training: Pretrain) -> list[Step]:
         track=cited(Track(min_length=4), OWN),
         slic=cited(Slic(frame_stride=1), OWN),
         clips=CLIPS,
-        retrieval=cited(Retrieval(ks=(1, 5, 10, 20)), OWN),
+        retrieval=cited(Retrieval(ks=(1, 5, 10, 20), protocols=("A", "B", "C")), OWN),
+        finetune=finetune,
+        recognise=cited(Recognise(num_clips=4, num_frames=FRAMES, frame_stride=2, size=SIZE), OWN),
         prefix="shapes_",
     )

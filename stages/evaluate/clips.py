@@ -11,15 +11,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.parameters import OWN, Parameters
 from stages.learning.views import CropAndFlip, resized
 from storage_schemas.frames import Frames
 
 ClipRule = Literal["linspace", "even", "uniform", "cover"]
 
 
-class EvaluationViews(BaseModel):
+class EvaluationViews(Parameters):
     """The views of a video in a test: clips times crops.
 
     Parameters
@@ -40,7 +41,7 @@ class EvaluationViews(BaseModel):
         One square in the middle, or three along the long side.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    origin = OWN
 
     num_clips: int = Field(10, ge=1)
     num_frames: int = Field(16, ge=1)

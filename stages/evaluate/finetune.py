@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.parameters import OWN, constant
 from pipeline.pictures import stack
 from pipeline.stage import Context, GatherStage
 from stages.evaluate.clips import EvaluationViews
@@ -64,10 +65,10 @@ class Finetune(GatherStage, name="finetune", version=1):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = FINETUNE
 
     preset: FinetunePreset = "none"
-    clips: TrainingClips = TrainingClips()
-    head: Head = Head()
+    clips: TrainingClips = constant(TrainingClips(), OWN)
+    head: Head = constant(Head(), OWN)
     frozen: bool = False
-    optimisation: Optimisation = Optimisation()
+    optimisation: Optimisation = constant(Optimisation(), OWN)
     selection: Literal["last", "best_on_test"] = "last"
     evaluate_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0)

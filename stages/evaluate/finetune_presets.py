@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pipeline.parameters import cited, cited_all
 from stages.evaluate.presets import VIEWS
 
 Values = dict[str, Any]
@@ -46,26 +47,42 @@ FinetunePreset = Literal[
 def _ctp() -> Values:
     return {
         "clips": {
-            "num_frames": 16, "frame_stride": 2, "sampling": "clamped", "size": 112,
-            "crop": "stretched", "short_sides": (112, 128, 144), "flip_probability": 0.35,
+            "num_frames": 16,
+            "frame_stride": 2,
+            "sampling": "clamped",
+            "size": 112,
+            "crop": "stretched",
+            "short_sides": (112, 128, 144),
+            "flip_probability": 0.35,
             "ctp_colour": True,
         },
         "head": {"dropout": 0.5, "initial_std": 0.001},
         "optimisation": {
-            "epochs": 150, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 5e-4,
-            "schedule": "step", "milestones": (60, 120), "gradient_clip": 40.0,
+            "epochs": 150,
+            "batch_size": 32,
+            "learning_rate": 0.01,
+            "weight_decay": 5e-4,
+            "schedule": "step",
+            "milestones": (60, 120),
+            "gradient_clip": 40.0,
         },
-    }  # fmt: skip
+    }
 
 
 def _ctp_ssv1() -> Values:
     values = _ctp()
     values["clips"] |= {
-        "num_frames": 32, "frame_stride": 1, "crop": "scaled", "flip_probability": 0.0,
-    }  # fmt: skip
+        "num_frames": 32,
+        "frame_stride": 1,
+        "crop": "scaled",
+        "flip_probability": 0.0,
+    }
     values["optimisation"] |= {
-        "epochs": 90, "milestones": (40, 60, 80), "warmup_steps": 1000, "warmup_from": 0.1,
-    }  # fmt: skip
+        "epochs": 90,
+        "milestones": (40, 60, 80),
+        "warmup_steps": 1000,
+        "warmup_from": 0.1,
+    }
     return values
 
 
@@ -74,12 +91,18 @@ def _rspnet(*, batch: int, rate: float, epochs: int = 30, **optimisation: Any) -
         "clips": {"num_frames": 16, "frame_stride": 1, "size": 112, "area": (0.25, 1.0)},
         "head": {"dropout": 0.0},
         "optimisation": {
-            "epochs": epochs, "batch_size": batch, "learning_rate": rate, "weight_decay": 1e-4,
-            "schedule": "cosine", "floor": 1e-3, "gradient_clip": None, **optimisation,
+            "epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": rate,
+            "weight_decay": 1e-4,
+            "schedule": "cosine",
+            "floor": 1e-3,
+            "gradient_clip": None,
+            **optimisation,
         },
         "selection": "best_on_test",
         "evaluate_every": 1,
-    }  # fmt: skip
+    }
 
 
 def _rspnet_s3dg(*, rate: float = 0.005) -> Values:
@@ -101,16 +124,26 @@ def _rspnet_ssv2(*, batch: int, size: int = 112, dropout: float = 0.0) -> Values
 def _constcl(*, rate: float, steps_per_epoch: int, **more: Any) -> Values:
     return {
         "clips": {
-            "num_frames": 32, "frame_stride": 2, "size": 224, "area": (0.3, 1.0),
-            "aspect": (0.5, 2.0), "log_aspect": False,
+            "num_frames": 32,
+            "frame_stride": 2,
+            "size": 224,
+            "area": (0.3, 1.0),
+            "aspect": (0.5, 2.0),
+            "log_aspect": False,
         },
         "head": {"dropout": 0.5},
         "optimisation": {
-            "epochs": 50, "batch_size": 128, "learning_rate": rate, "weight_decay": 1e-5,
-            "schedule": "cosine", "by_step": True, "warmup_steps": 5 * steps_per_epoch,
-            "gradient_clip": None, **more,
+            "epochs": 50,
+            "batch_size": 128,
+            "learning_rate": rate,
+            "weight_decay": 1e-5,
+            "schedule": cited("cosine", "CVRL code"),
+            "by_step": cited(True, "CVRL code"),
+            "warmup_steps": cited(5 * steps_per_epoch, "CVRL code: 5 epochs"),
+            "gradient_clip": None,
+            **more,
         },
-    }  # fmt: skip
+    }
 
 
 def _constcl_linear(*, rate: float, steps_per_epoch: int, **more: Any) -> Values:
@@ -122,18 +155,28 @@ def _constcl_linear(*, rate: float, steps_per_epoch: int, **more: Any) -> Values
 def _fame(*, dropout: float) -> Values:
     return {
         "clips": {
-            "num_frames": 16, "frame_stride": 2, "size": 112, "area": (0.2, 1.0),
-            # The supplement has a blur of probability 0.5, the code has none.
-            "colour_law": {"jitter_probability": 0.8, "blur_probability": 0.0},
+            "num_frames": 16,
+            "frame_stride": 2,
+            "size": 112,
+            "area": (0.2, 1.0),
+            "colour_law": {
+                "jitter_probability": 0.8,
+                "blur_probability": cited(0.0, "FAME code: none; the supplement has 0.5"),
+            },
         },
         "head": {"dropout": dropout, "initial_std": 0.01},
         "optimisation": {
-            "epochs": 150, "batch_size": 128, "learning_rate": 0.025, "weight_decay": 1e-4,
-            "schedule": "step", "milestones": (60, 120), "gradient_clip": None,
+            "epochs": 150,
+            "batch_size": 128,
+            "learning_rate": 0.025,
+            "weight_decay": 1e-4,
+            "schedule": "step",
+            "milestones": (60, 120),
+            "gradient_clip": None,
         },
         "selection": "best_on_test",
         "evaluate_every": 10,
-    }  # fmt: skip
+    }
 
 
 def _fame_linear() -> Values:
@@ -141,12 +184,15 @@ def _fame_linear() -> Values:
     values["clips"]["colour_law"] = None
     values["head"] |= {"normalise": True}
     values["optimisation"] |= {
-        "epochs": 100, "learning_rate": 5.0, "weight_decay": 0.0, "milestones": (60, 80),
-    }  # fmt: skip
+        "epochs": 100,
+        "learning_rate": 5.0,
+        "weight_decay": 0.0,
+        "milestones": (60, 80),
+    }
     return values | {"frozen": True}
 
 
-FINETUNE: Mapping[str, Mapping[str, Any]] = {
+_RECIPES: Mapping[str, Values] = {
     "ctp": _ctp(),
     "ctp_ssv1": _ctp_ssv1(),
     # Batches are of two devices, as the released instructions have; R(2+1)D's of four, with
@@ -181,21 +227,38 @@ FINETUNE: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_SOURCES = {
+    "ctp": "CtP code: configs/recognizers",
+    "rspnet": "RSPNet code: config/finetune",
+    "previts": "PreViTS code: config",
+    "constcl": "ConST-CL supplement",
+    "fame": "FAME supplement",
+}
+
+FINETUNE: Mapping[str, Mapping[str, Any]] = {
+    name: cited_all(values, _SOURCES[name.partition("_")[0]]) for name, values in _RECIPES.items()
+}
+
+
 def _views_of(preset: str) -> Mapping[str, Any]:
     """Views and average of the test that belongs to a recipe of training."""
     if preset.startswith("constcl"):
-        return {**VIEWS["constcl"], "average": "softmax"}
+        return {**VIEWS["constcl"], "average": cited("softmax", "tubelet: the paper does not say")}
     if preset.startswith("fame"):
         return VIEWS["fame"]
     if preset == "rspnet_ssv2_s3dg":
-        return {**VIEWS["rspnet_ssv2"], "size": 224}
+        return {**VIEWS["rspnet_ssv2"], "size": cited(224, "RSPNet code: config/finetune")}
     if preset.endswith("s3dg"):
         return VIEWS["s3dg"]
     if preset == "rspnet_hmdb51_r3d18":
-        return {**VIEWS["rspnet"], "num_clips": 3}
+        return {**VIEWS["rspnet"], "num_clips": cited(3, "RSPNet code: config/finetune")}
     return VIEWS[preset if preset in VIEWS else "rspnet"]
 
 
 RECOGNISE: Mapping[str, Mapping[str, Any]] = {
-    preset: {"average": "logits", **_views_of(preset)} for preset in FINETUNE
+    preset: {
+        "average": cited("logits", _SOURCES[preset.partition("_")[0]]),
+        **_views_of(preset),
+    }
+    for preset in FINETUNE
 }

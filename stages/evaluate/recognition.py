@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.parameters import Parameters
 from pipeline.pictures import strip
 from stages.evaluate.training_clips import TrainingClips
 from stages.learning.method import Method, Step
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _PICTURED = 6
 
 
-class Head(BaseModel):
+class Head(Parameters):
     """What stands on the encoder's average over space and time.
 
     Parameters
@@ -38,7 +39,7 @@ class Head(BaseModel):
         Of the weights, with biases of 0; None for torch's own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    origin = "RSPNet code: finetune.py"
 
     normalise: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.parameters import Parameters
 from stages.evaluate.clips import cover_at
 from stages.learning.clips import sample_clip, sample_window
 from stages.learning.colour import ColourLaw
@@ -17,7 +18,7 @@ from storage_schemas.frames import Frames
 _ASPECT = 4 / 3  # of CtP's frames, whatever the video's is
 
 
-class TrainingClips(BaseModel):
+class TrainingClips(Parameters):
     """One clip of a video for each epoch.
 
     Parameters
@@ -44,7 +45,7 @@ class TrainingClips(BaseModel):
         CtP's changes instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    origin = "RSPNet code: finetune.py"
 
     num_frames: int = Field(16, ge=1)
     frame_stride: int = Field(1, ge=1)
@@ -67,6 +68,11 @@ class TrainingClips(BaseModel):
                 "out of them"
             )
         return self
+
+    def idle(self) -> frozenset[str]:
+        """What the other way of cutting needs."""
+        other = {"short_sides"} if self.crop == "area" else {"area", "aspect", "log_aspect"}
+        return frozenset(other | ({"frame_stride"} if self.sampling == "cover" else set()))
 
     def cut(self, video: Frames, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A clip (T, S, S, 3)."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 from pydantic import ValidationError
 
-from pipeline.parameters import Parameters, cited, constant, resolve
+from pipeline.parameters import Parameters, cited, cited_all, constant, filled_values, resolve
 
 
 class Inner(Parameters):
@@ -165,3 +165,11 @@ def test_what_stays_of_a_group_keeps_its_source() -> None:
     assert found["law.hue"] == (0.4, "thing")
     assert found["law.blur"] == (1.0, "soft (preset)")
     assert sources(Thing(other={"blur": 0.2}))["other.hue"] == (0.3, None)
+
+
+def test_a_source_for_all_values_of_a_preset_that_have_none() -> None:
+    values = cited_all({"depth": cited(5, "table 1"), "width": 9}, "code")
+    found = sources(Inner(**values))
+    assert found["depth"] == (5, "table 1")
+    assert found["width"] == (9, "code")
+    assert filled_values({"group": cited_all({"a": {"b": 1}}, "code")}) == {"group.a.b": 1}

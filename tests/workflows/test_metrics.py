@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from pipeline.store import Store, describe_files
@@ -30,6 +31,12 @@ def written(root: Path, metrics: Metrics, *, noun: str = Metrics.name) -> Store:
     with store.lock(KEY):
         store.commit(KEY, data, manifest)
     return store
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is folded, however narrow the terminal of the tests is."""
+    monkeypatch.setattr("workflows.metrics.console", Console(width=200))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from stages.report.report import Report
 from stages.shard.shard import MakeShard
 from stages.sources.folder import Folder
 from stages.track.track import Track
-from workflows.tiny import TRAININGS, on_shapes
+from workflows.tiny import FINETUNING, TRAININGS, on_shapes
 
 CLIPS = Path(__file__).parents[2] / "assets" / "clips"
 
@@ -38,6 +38,6 @@ def recipe() -> Sequence[Step]:
         cited(MakeShard(backend="hdf5", short_side=128), OWN).of(frames=frames),
     ]
     # Each method reads what it needs; the rest is not computed. Try --set pretrain.method=NAME.
-    results = on_shapes(TRAININGS["ctp"])
+    results = on_shapes(TRAININGS["ctp"], finetune=FINETUNING)
     title = cited("tubelet demo", OWN)
     return [Report(title=title).of(about=[*preprocessed, *results])]
