@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from storage_schemas.manifest import ArtifactView, Manifest
+from storage_schemas.videos import VideoFile
 
 FILE = Path(__file__).with_name("published.csv")
+_PUBLISHED_WIDTH = 64  # of an encoder; others are no published ones
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,26 @@ class Origin:
 
 
 def origin_of(view: ArtifactView, by_key: Mapping[str, Manifest]) -> Origin:
-    """Follow a result's inputs to its labels' source and to the encoder's training."""
-    manifest = view.manifest
-    labels = [by_key[key] for key in manifest.inputs.get("labels", ()) if key in by_key]
-    sources = [key for one in labels for key in one.inputs.get("source", ())]
-    parameters = _training(manifest, by_key)
+    """Follow a result's inputs to the source of its videos and to the encoder's training."""
+    videos = _last(view.manifest, by_key, ("features", "shards", "frames", "videos"))
+    parameters = _last(view.manifest, by_key, ("features", "classifier", "encoder")).parameters
+    encoder = parameters.get("encoder")
+    if not isinstance(encoder, Mapping) or encoder.get("width") != _PUBLISHED_WIDTH:
+        encoder = {}
     return Origin(
-        dataset=sources[0].rpartition("-")[0] if sources else "",
+        dataset=videos.stage if videos.noun == VideoFile.name else "",
         method=str(parameters.get("method", {}).get("name", "")),
-        encoder=str(parameters.get("encoder", {}).get("name", "")),
+        encoder=str(encoder.get("name", "")),
     )
 
 
-def _training(manifest: Manifest, by_key: Mapping[str, Manifest]) -> Mapping[str, Any]:
-    """Parameters of the step that made the encoder."""
-    for role in ("features", "classifier", "encoder"):
+def _last(manifest: Manifest, by_key: Mapping[str, Manifest], roles: Sequence[str]) -> Manifest:
+    """Where the first input of one of these roles leads to in the end."""
+    for role in roles:
         for key in manifest.inputs.get(role, ()):
             if key in by_key:
-                return _training(by_key[key], by_key)
-    return manifest.parameters if isinstance(manifest.parameters.get("encoder"), Mapping) else {}
+                return _last(by_key[key], by_key, roles)
+    return manifest
 
 
 def beside(protocols: Sequence[str]) -> list[Published]:

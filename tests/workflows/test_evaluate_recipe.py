@@ -19,6 +19,8 @@ from stages.evaluate.finetune import Finetune
 from stages.evaluate.finetune_presets import FINETUNE
 from stages.evaluate.recognise import Recognise
 from stages.evaluate.scoring import recompute
+from stages.report.published import origin_of
+from storage_schemas.manifest import ArtifactView
 from storage_schemas.metrics import Metrics
 from workflows import recipes
 from workflows.session import Request, open_graph, open_plan
@@ -116,6 +118,9 @@ def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
             assert again == row.value or row.unit == "number"
     probe = next(row for row in rows if (row.protocol, row.split) == ("linear probe", "test"))
     assert probe.value == 1.0, "red and blue are told apart by random weights"
+    by_key = result.manifests
+    knn = next(manifest for manifest in by_key.values() if manifest.step == "knn")
+    assert origin_of(ArtifactView(store.folder(knn.key), knn), by_key).dataset == "ucf101"
     again = open_plan(request, store, open_graph(request, store))
     assert {entry.action for entry in again.entries} == {"cached"}
     recognised = open_graph(

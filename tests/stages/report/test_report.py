@@ -24,6 +24,7 @@ from storage_schemas.manifest import (
     QuarantineRow,
 )
 from storage_schemas.metrics import MetricRow, Metrics
+from storage_schemas.videos import VideoFile
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -179,19 +180,26 @@ def test_intervals_presets_and_figures_that_are_no_shares(view: View) -> None:
 def test_published_numbers_stand_beside_the_same_thing(view: View) -> None:
     """The lineage tells method, encoder and data set; another encoder has no number."""
 
-    def shown(encoder: str) -> str:
-        key = f"{encoder}-"
+    def shown(encoder: str, width: int = 64) -> str:
+        key = f"{encoder}-{width}-"
         views = [
-            view("ucf101", f"ucf101-{encoder}"),
-            view("ucf101_labels", f"{key}labels", inputs={"source": [f"ucf101-{encoder}"]}),
+            view("ucf101", f"{key}videos", noun=VideoFile.name),
+            view("shard", f"{key}shard", inputs={"frames": [f"{key}videos"]}),
+            view("kinetics400", f"{key}others", noun=VideoFile.name),
+            view("shard", f"{key}other_shard", inputs={"frames": [f"{key}others"]}),
             view(
-                "pretrain", f"{key}pretrain",
-                parameters={"method": {"name": "rspnet"}, "encoder": {"name": encoder}},
+                "pretrain", f"{key}pretrain", inputs={"shards": [f"{key}other_shard"]},
+                parameters={
+                    "method": {"name": "rspnet"}, "encoder": {"name": encoder, "width": width},
+                },
             ),
-            view("features", f"{key}features", inputs={"encoder": [f"{key}pretrain"]}),
+            view(
+                "features", f"{key}features",
+                inputs={"encoder": [f"{key}pretrain"], "shards": [f"{key}shard"]},
+            ),
             view(
                 "retrieval", f"{key}retrieval", noun=Metrics.name,
-                inputs={"features": [f"{key}features"], "labels": [f"{key}labels"]},
+                inputs={"features": [f"{key}features"]},
             ),
         ]  # fmt: skip
         name = "retrieval B (RSPNet)"
@@ -202,6 +210,7 @@ def test_published_numbers_stand_beside_the_same_thing(view: View) -> None:
 
     assert shown("c3d") == "36.0"
     assert shown("r3d18") == ""
+    assert shown("c3d", width=8) == "", "a narrower encoder is another one"
 
 
 def test_rejects_are_listed_and_escaped(views: list[ArtifactView]) -> None:
