@@ -11,6 +11,7 @@ from stages.decode.decode import Decode
 from stages.evaluate.diagnostics import Diagnostics
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
+from stages.evaluate.given_encoder import GivenEncoder
 from stages.evaluate.knn import Knn
 from stages.evaluate.linear_probe import LinearProbe
 from stages.evaluate.recognise import Recognise
@@ -96,6 +97,7 @@ def trained(
         retrieval=retrieval,
         finetune=finetune,
         recognise=recognise,
+        untrained=cited(GivenEncoder(encoder=training.encoder), OWN) if finetune else None,
     )
 
 
@@ -108,8 +110,12 @@ def evaluated(
     retrieval: Retrieval | None = None,
     finetune: Finetune | None = None,
     recognise: Recognise | None = None,
+    untrained: GivenEncoder | None = None,
 ) -> list[Step]:
-    """The steps that give an encoder's numbers; with `finetune`, `recognise` tests the result."""
+    """The steps that give an encoder's numbers; with `finetune`, `recognise` tests the result.
+
+    An encoder that is `untrained` is fine-tuned as long, to be seen beside it.
+    """
     features = clips.of(encoder=encoder, shards=shards)
     found = [
         (retrieval or Retrieval()).of(features=features, labels=labels, shards=shards),
@@ -117,8 +123,16 @@ def evaluated(
         LinearProbe().of(features=features, labels=labels),
         Diagnostics().of(features=features, labels=labels),
     ]
+    starts = [("", encoder)]
+    if untrained is not None:
+        starts.append(("_untrained", untrained.of(step_name="untrained")))
     if finetune is not None:
-        classifier = finetune.of(encoder=encoder, shards=shards, labels=labels)
-        test = recognise or Recognise()
-        found.insert(3, test.of(classifier=classifier, shards=shards, labels=labels))
+        for suffix, start in starts:
+            classifier = finetune.of(
+                encoder=start, shards=shards, labels=labels, step_name=f"finetune{suffix}"
+            )
+            test = (recognise or Recognise()).of(
+                classifier=classifier, shards=shards, labels=labels, step_name=f"recognise{suffix}"
+            )
+            found.append(test)
     return found

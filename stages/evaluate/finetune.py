@@ -103,6 +103,11 @@ class Finetune(GatherStage, name="finetune", version=1):
                 f"{len(videos)} training videos with frames and {len(labels.classes)} classes; "
                 "a classifier needs two classes; look at `tubelet quarantine list`"
             )
+        if labels.handed and self.clips.flip_probability > 0:
+            raise StageFailed(
+                f"{len(labels.handed)} classes are another class when mirrored, such as "
+                f"{labels.handed[0]!r}: set finetune.clips.flip_probability=0"
+            )
         annotation = ctx.work / "labels"
         annotation.mkdir(exist_ok=True)
         labels.write(annotation)

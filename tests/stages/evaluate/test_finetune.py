@@ -143,6 +143,21 @@ def test_one_class_is_no_task(
         )  # fmt: skip
 
 
+def test_handed_classes_are_never_mirrored(
+    tiny_encoder: EncoderFiles, colours: dict[str, Any], tmp_path: Path
+) -> None:
+    names = {"red": "Moving left", "blue": "Moving right"}
+    rows = [LabelRow(r.video_id, names[r.label], r.split) for r in colours["labels"].rows]
+    inputs: dict[str, Any] = {
+        "encoder": tiny_encoder, "shards": colours["shards"], "labels": Labels(rows),
+        "ctx": Context(work=tmp_path),
+    }  # fmt: skip
+    with pytest.raises(StageFailed, match=r"'Moving left': set finetune.clips.flip_probability=0"):
+        Finetune(**SETTINGS).train_spec(**inputs)
+    clips = {**SETTINGS["clips"], "flip_probability": 0.0}
+    assert Finetune(**{**SETTINGS, "clips": clips}).train_spec(**inputs).videos
+
+
 @pytest.mark.parametrize("preset", FINETUNE)
 def test_presets_are_valid_and_their_tests_fit_them(preset: Any) -> None:
     stage, test = Finetune(preset=preset), Recognise(preset=preset)
