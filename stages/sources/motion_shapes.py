@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,9 +35,18 @@ CLASSES = (
     "Grow", "Shrink", "TurnRight", "TurnLeft",
 )  # fmt: skip
 
+_VARIANTS = 4  # backgrounds that belong to a class
+_PATTERN = 2**20  # apart from the numbers of backgrounds
+
 
 class MotionShapes(GatherStage, name="motion_shapes", version=1):
-    """Parameters of the generator; keys of its videos are known before it runs."""
+    """Parameters of the generator; keys of its videos are known before it runs.
+
+    ``num_backgrounds`` and ``num_patterns`` say how many textures all videos share, behind
+    and on the objects; without, there are four backgrounds for each class, and each object
+    has a pattern of its own. With few of both, looks tell no video from another: what is
+    left is motion.
+    """
 
     num_classes: int = Field(8, ge=2, le=len(CLASSES))
     train_per_class: int = Field(12, ge=1)
@@ -49,6 +58,8 @@ class MotionShapes(GatherStage, name="motion_shapes", version=1):
     camera_speed: float = Field(0.0, ge=0, le=4)
     background_bias_train: float = Field(0.0, ge=0, le=1)
     background_bias_test: float = Field(0.0, ge=0, le=1)
+    num_backgrounds: int | None = Field(None, ge=1)
+    num_patterns: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
 
     def listing(self) -> list[LabelRow]:
@@ -98,6 +109,12 @@ class MotionShapes(GatherStage, name="motion_shapes", version=1):
         bias = self.background_bias_train if row.split == "train" else self.background_bias_test
         tied = rng.random() < bias
         background = label if tied else int(rng.integers(self.num_classes))
+        variant = int(rng.integers(_VARIANTS))
+        if self.num_backgrounds is not None:
+            # Those of a class are `num_classes` apart, so that classes are the last to share.
+            variant, background = divmod(
+                (background + self.num_classes * variant) % self.num_backgrounds, self.num_classes
+            )
         return render(
             rng,
             motion=row.label,
@@ -106,10 +123,20 @@ class MotionShapes(GatherStage, name="motion_shapes", version=1):
             num_objects=self.num_objects,
             camera_speed=self.camera_speed,
             background=texture(
-                np.random.default_rng([self.seed, background, int(rng.integers(4))]),
+                np.random.default_rng([self.seed, background, variant]),
                 side=self.size + 2 * _margin(self),
             ),
+            patterns=self._patterns(),
         )
+
+    def _patterns(self) -> list[NDArray[np.uint8]] | None:
+        """Textures that the objects of all videos are drawn from."""
+        if self.num_patterns is None:
+            return None
+        return [
+            pattern_texture(np.random.default_rng([self.seed, _PATTERN, i]))
+            for i in range(self.num_patterns)
+        ]
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """One row a class, frames over time."""
@@ -174,6 +201,7 @@ def render(
     num_objects: int,
     camera_speed: float,
     background: NDArray[np.uint8],
+    patterns: Sequence[NDArray[np.uint8]] | None = None,
 ) -> Scene:
     """Draw one video.
 
@@ -189,6 +217,8 @@ def render(
         Pixels a frame of a pan in a random direction, turned round at the margin.
     background : ndarray of shape (size + 2m, size + 2m, 3), uint8
         Larger than the frame by the margin *m* that the camera may use.
+    patterns : sequence of ndarray of shape (64, 64, 3), uint8, optional
+        Textures that objects are drawn from; without, each object has its own.
 
     Returns
     -------
@@ -215,7 +245,10 @@ def render(
         scale_T = np.exp(time * _GROWTH.get(motion, 0.0))
         angle_T = rng.uniform(0, 2 * np.pi) + time * _TURN.get(motion, 0.0)
         lobes = int(rng.integers(3, 6))
-        pattern = texture(rng, side=64, contrast=1.0)
+        if patterns is None:
+            pattern = pattern_texture(rng)
+        else:
+            pattern = patterns[rng.integers(len(patterns))]
         u, v = _object_frame(grid_x, grid_y, centre_T2, angle_T, scale_T * radius)
         # A lobed outline turns visibly and has no straight edges that alias.
         outline = 0.8 + 0.2 * np.cos(lobes * np.arctan2(v, u))
@@ -280,6 +313,11 @@ def texture(rng: np.random.Generator, *, side: int, contrast: float = 0.6) -> ND
         fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
         out += weight * fine.reshape(side, side, channels)
     return np.clip(mean + contrast * 90 * out, 0, 255).astype(np.uint8)
+
+
+def pattern_texture(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What an object is covered with, (64, 64, 3) uint8."""
+    return texture(rng, side=64, contrast=1.0)
 
 
 def write_video(path: Path, frames_THWC: NDArray[np.uint8], *, fps: int) -> None:

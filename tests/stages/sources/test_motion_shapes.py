@@ -134,6 +134,32 @@ def test_background_bias_ties_backgrounds_to_classes_per_split() -> None:
     assert test[right] & test[left]
 
 
+def test_backgrounds_can_be_fewer() -> None:
+    tied = MotionShapes(
+        num_classes=2, train_per_class=8, num_frames=2, size=48,
+        num_backgrounds=2, background_bias_train=1.0,
+    )  # fmt: skip
+    right, left = backgrounds(tied, "train").values()
+    assert len(right) == len(left) == 1
+    assert right != left
+    free = tied.model_copy(update={"background_bias_train": 0.0})
+    assert all(seen == right | left for seen in backgrounds(free, "train").values())
+    one = free.model_copy(update={"num_backgrounds": 1})
+    assert set.union(*backgrounds(one, "train").values()) == right
+
+
+def test_objects_can_share_their_patterns() -> None:
+    own = MotionShapes(num_classes=2, num_frames=2, size=48, num_backgrounds=1)
+    shared = own.model_copy(update={"num_patterns": 1})
+
+    def colours(stage: MotionShapes) -> list[np.ndarray]:
+        scenes = [stage.scene(row) for row in stage.listing()[:4]]
+        return [np.median(scene.frames_THWC[scene.masks_KTHW[0]], axis=0) for scene in scenes]
+
+    assert np.ptp(colours(own), axis=0).max() > 60
+    assert np.ptp(colours(shared), axis=0).max() < 30
+
+
 def test_camera_moves_the_background_by_whole_pixels() -> None:
     still = MotionShapes(num_frames=8, size=48)
     row = still.listing()[0]
