@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from labelled import Labelled
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -145,6 +146,7 @@ TRAININGS: Mapping[str, Pretrain] = {
     "fame": _training(FAME(**_PAIR, contrast=_QUEUE)),
     "moco": _training(MoCo(**_PAIR, contrast=_QUEUE)),
     "simclr": _training(SimCLR(**_PAIR, clip=_CLIP)),
+    "labelled": _training(Labelled(size=SIZE, crop_area=_AREA)),
 }
 
 

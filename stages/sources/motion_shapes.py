@@ -248,7 +248,7 @@ def render(
         if patterns is None:
             pattern = pattern_texture(rng)
         else:
-            pattern = patterns[rng.integers(len(patterns))]
+            pattern = patterns[int(rng.integers(len(patterns)))]
         u, v = _object_frame(grid_x, grid_y, centre_T2, angle_T, scale_T * radius)
         # A lobed outline turns visibly and has no straight edges that alias.
         outline = 0.8 + 0.2 * np.cos(lobes * np.arctan2(v, u))
