@@ -41,6 +41,8 @@ OTHER: dict[str, Any] = {
     "hidden": 24,
     "max_gap": 90,
     "lesser_speeds": [1],
+    "num_backgrounds": 2,
+    "num_patterns": 2,
     "blur_taps": 5,
     "rate_per": 16,
     "context": 7,
