@@ -8,7 +8,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED = false
 .PHONY: demo test lint setup lock clean
 
 demo: setup
-	$(BIN)/tubelet run demo --threads 2
+	$(BIN)/tubelet run demo
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from small_trainings import AREA, FRAMES, SIZE, STRIDE, Data
+from small_trainings import Data
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +21,7 @@ from stages.learning.trainer import Trainer
 from stages.learning.views import ResizedCrop
 from stages.pretrain.methods.ctp import box_iou
 from storage_schemas.dataset import Dataset
+from workflows.tiny import AREA, FRAMES, SIZE, STRIDE
 
 CHOICES = 8  # boxes, or videos, that an object is looked for in
 

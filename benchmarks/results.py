@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 from claims import ctp_iou, found_again, held_out, means, speed_order
-from small_trainings import ALONE, CLIPS, SHAPES, TOLD, TRAININGS, Data, make, told_labels
+from small_trainings import ALONE, SHAPES, TOLD, TRAININGS, Data, make, told_labels
 
 from pipeline.stage import Context
 from stages.evaluate.linear_probe import LinearProbe
@@ -35,6 +35,7 @@ from storage_schemas.encoders import EncoderFiles
 from storage_schemas.features import Features
 from storage_schemas.labels import Labels
 from storage_schemas.metrics import MetricRow
+from workflows.tiny import CLIPS
 
 
 def main() -> None:
