@@ -148,7 +148,8 @@ def _measure(spec: TrainSpec, node: Node, *, seconds: float) -> None:
     where = f"{devices} devices, figures of one" if devices > 1 else "one device"
     console.print(f"{node.step}: {share} clips a step, {where}", highlight=False)
     console.print(table)
-    for line in verdict(found, tried, cores=cores, smaller_frames=_smaller_frames(spec, node)):
+    frames = _smaller_frames(spec, node)
+    for line in verdict(found, tried, cores=cores, better=better, smaller_frames=frames):
         console.print(line, markup=False, highlight=False)
 
 

@@ -161,6 +161,7 @@ def verdict(
     tried: Mapping[str, float],
     *,
     cores: int,
+    better: Throughput | None = None,
     smaller_frames: str | None = None,
 ) -> list[str]:
     """What holds the training back, and what to do about it; a sentence a line.
@@ -172,6 +173,8 @@ def verdict(
         Setting -> clips/s of the step with it.
     cores : int
         Of the machine, for each device.
+    better : Throughput, optional
+        Measured with more workers.
     smaller_frames : str, optional
         The setting that would store frames at the size that is needed.
     """
@@ -182,7 +185,12 @@ def verdict(
             f"{found.workers} workers."
         ]
         needed = found.workers_needed
-        if found.workers < min(needed, cores):
+        if better is not None and better.both < _WORTH_IT * found.both:
+            lines.append(
+                f"More workers do not help: {better.both:.0f} clips/s with {better.workers}, "
+                f"{found.both:.0f} with {found.workers}."
+            )
+        elif found.workers < min(needed, cores):
             lines.append(f"More workers: --loader-workers {min(needed, cores)}.")
         if needed > cores:
             lines.append(

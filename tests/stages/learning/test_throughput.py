@@ -39,6 +39,15 @@ def test_workers_are_not_more_than_cores() -> None:
     ]
 
 
+def test_workers_that_were_tried_and_do_not_help_are_not_advised() -> None:
+    better = replace(LOADING, workers=4, both=46)
+    assert verdict(LOADING, {}, cores=4, better=better)[1] == (
+        "More workers do not help: 46 clips/s with 4, 45 with 2."
+    )
+    better = replace(LOADING, workers=4, both=80)
+    assert verdict(LOADING, {}, cores=4, better=better)[1] == "More workers: --loader-workers 4."
+
+
 def test_bound_by_compute_names_what_was_faster() -> None:
     tried = {"pretrain.optimisation.channels_last=true": 340.0, "x=1": 205.0}
     said = verdict(COMPUTE, tried, cores=4)
