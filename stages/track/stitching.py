@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.track.flow import Motion
+from stages.track.looks import ALIKE, alike, histograms
 from stages.track.tube import Tube
 
-_BINS = 16
 _ENDS = 12  # frames at the end of a tube that speed and looks are taken from
 _WHOLE = 0.7  # of a tube's usual area: less is an object half hidden
-_ALIKE = 0.55  # least mean histogram intersection
 _RESTS = 0.5  # how unlikely it is that a hidden object does not move on
 _LARGER = 2.5  # at most so many times the area
 
@@ -80,9 +79,9 @@ def stitch(
 def _cost(end: _End, start: _End) -> float | None:
     """How unlikely two ends belong together; None if they do not."""
     gap = start.frame - end.frame
-    alike = float(np.minimum(end.looks, start.looks).sum())
+    same = float(alike(end.looks, start.looks))
     larger = max(end.area, start.area) / min(end.area, start.area)
-    if alike < _ALIKE or larger > _LARGER:
+    if same < ALIKE or larger > _LARGER:
         return None
     expected = (end.speed + start.speed) / 2 * gap
     way = start.place - end.place
@@ -90,7 +89,7 @@ def _cost(end: _End, start: _End) -> float | None:
     off = float(np.linalg.norm(way - share * expected))
     size = np.sqrt((end.area + start.area) / 2)
     allowed = size + 0.5 * float(np.linalg.norm(expected))
-    return off / allowed + _RESTS * (1 - share) + 1 - alike if off <= allowed else None
+    return off / allowed + _RESTS * (1 - share) + 1 - same if off <= allowed else None
 
 
 def _end(
@@ -109,7 +108,8 @@ def _end(
     places_N2 = np.stack(places)
     span = max(1, chosen[-1] - chosen[0])
     near = -1 if last else 0
-    looks = np.mean([_histograms(tube, t, planes) for t in chosen[:: max(1, len(chosen) // 3)]], 0)
+    looked = chosen[:: max(1, len(chosen) // 3)]
+    looks = np.sum([histograms(tube.patches[t], t, planes) for t in looked], axis=0)
     return _End(
         frame=chosen[near],
         place=places_N2[near],
@@ -117,19 +117,3 @@ def _end(
         area=usual,
         looks=looks,
     )
-
-
-def _histograms(tube: Tube, t: int, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Grey and colour histograms under a mask, of sum 1 together."""
-    mask = tube.patches[t].paste(planes[0].shape[1:])
-    out = []
-    for plane in planes:
-        image = plane[t]
-        rows = np.arange(image.shape[0]) * mask.shape[0] // image.shape[0]
-        columns = np.arange(image.shape[1]) * mask.shape[1] // image.shape[1]
-        inside = image[mask[np.ix_(rows, columns)] > 0]
-        width = 256 // _BINS if plane is planes[0] else 8  # colours keep near their middle
-        values = np.clip((inside.astype(int) - 128) // width + _BINS // 2, 0, _BINS - 1)
-        counts = np.bincount(values, minlength=_BINS)
-        out.append(counts / max(1, counts.sum()))
-    return np.concatenate(out) / len(planes)

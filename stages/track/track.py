@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stages.track.tube import Patch, Tube
 
 
-class Track(VideoStage, name="track", version=3):
+class Track(VideoStage, name="track", version=4):
     """Find the moving objects of a video.
 
     A back-end finds regions in each frame, regions of neighbouring frames are linked into
@@ -117,6 +117,7 @@ def tubes_of_window(
     from stages.track.flow import measure_motion
     from stages.track.footage import read
     from stages.track.linking import link
+    from stages.track.looks import part
     from stages.track.refine import full_size
     from stages.track.stitching import stitch
 
@@ -132,6 +133,7 @@ def tubes_of_window(
         max_gap=parameters.max_gap,
         min_length=parameters.min_length,
     )
+    tubes = part(tubes, footage.planes)
     tubes = stitch(tubes, footage.planes, motion, max_hidden=parameters.max_hidden)
     tubes = select(tubes, parameters)
     tubes = parameters.backend.follow(tubes, footage, motion)

@@ -104,6 +104,16 @@ class Tube:
         self.guesses[t] = self.carried
         self.missed += 1
 
+    def between(self, start: int, stop: int) -> Tube:
+        """The part of the tube in some frames."""
+        inside = [t for t in sorted(self.patches) if start <= t < stop]
+        seen = [t for t in inside if t in self.strengths]
+        return Tube(
+            {t: self.patches[t] for t in inside},
+            {t: self.scores[t] for t in inside},
+            {t: self.strengths[t] for t in seen},
+        )
+
     def evidence(self, window: int) -> float:
         """Most evidence of motion in 0..1, as a mean over so many frames."""
         row = np.zeros(max(self.patches) - min(self.patches) + 1)
