@@ -38,9 +38,10 @@ def info_nce(logits_BN: Tensor) -> Tensor:
     return functional.cross_entropy(logits_BN.float(), zeros)
 
 
-def accuracy(logits_BN: Tensor) -> Tensor:
-    """Share of the rows whose largest logit is in column 0."""
-    return (logits_BN.detach().argmax(1) == 0).float().mean()
+def accuracy(logits_BN: Tensor, *, top: int = 1) -> Tensor:
+    """Share of the rows in which fewer than `top` negatives reach the positive of column 0."""
+    logits_BN = logits_BN.detach()
+    return ((logits_BN[:, 1:] >= logits_BN[:, :1]).sum(1) < top).float().mean()
 
 
 class Queue(nn.Module):
@@ -87,10 +88,20 @@ class Projector(nn.Module):
     channels, dim : int
     hidden : int, optional
         Width of one hidden layer with ReLU (MoCo v2); None for a single linear layer.
+    before : Module, optional
+        Works on the map before it is averaged, and keeps its channels.
     """
 
-    def __init__(self, channels: int, dim: int, *, hidden: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        *,
+        hidden: int | None = None,
+        before: nn.Module | None = None,
+    ) -> None:
         super().__init__()
+        self.before = before or nn.Identity()
         layers: list[nn.Module] = []
         if hidden is not None:
             layers += [nn.Linear(channels, hidden), nn.ReLU()]
@@ -101,13 +112,16 @@ class Projector(nn.Module):
     def linear(self) -> nn.Linear:
         """The only layer; raises `ParameterError` where there are more."""
         (*more, layer) = self.layers
-        if more or not isinstance(layer, nn.Linear):
-            raise ParameterError("the projector has a hidden layer; this needs hidden=None")
+        if more or not isinstance(layer, nn.Linear) or not isinstance(self.before, nn.Identity):
+            raise ParameterError(
+                "the projector has more than one layer; this needs a single linear one"
+            )
         return layer
 
     def forward(self, features_BCTHW: Tensor) -> Tensor:
         """Unit vectors (B, D)."""
-        return functional.normalize(self.layers(features_BCTHW.mean((2, 3, 4))), dim=1)
+        vectors_BC = self.before(features_BCTHW).mean((2, 3, 4))
+        return functional.normalize(self.layers(vectors_BC), dim=1)
 
 
 def momentum_copy(module: nn.Module) -> nn.Module:

@@ -92,6 +92,7 @@ class MomentumContrast(Parameters):
         logits = contrast(query, key, negatives, temperature=self.temperature)
         metrics = {
             "contrast_accuracy": accuracy(logits),
+            "contrast_top5": accuracy(logits, top=5),
             "alignment": alignment(query, key),
             "uniformity": uniformity(query),
         }

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 
 class Speeds(NamedTuple):
-    """Query, key of the query's speed, key of the other speed; (B, 3, T, H, W) each."""
+    """Query, key of the query's speed, key of the other speed; (B, 3, T, H, W) each.
+
+    ``is_fast`` of shape (B,), bool: whether query and ``same`` play at the higher speed.
+    """
 
     query: Tensor
     same: Tensor
     other: Tensor
+    is_fast: Tensor
 
 
 class RelativeSpeed(Parameters):
@@ -46,8 +50,13 @@ class RelativeSpeed(Parameters):
         Share of a batch whose query plays at the slower speed.
     dim, temperature, momentum, queue_size
         As in `MomentumContrast`.
-    projector : {"linear", "mlp"}
-        "mlp" has a hidden layer as wide as the encoder's map.
+    projector : {"linear", "mlp", "conv", "conv_bn"}
+        "mlp" has a hidden layer as wide as the encoder's map. "conv" has two convolutions of
+        3x3x3 with ReLU between, "conv_bn" one with batch normalisation and ReLU, before the
+        map is averaged for the linear layer.
+    speed_task : {"relative", "absolute"}
+        "absolute" is SpeedNet's, which the paper compares with: one linear layer says
+        whether the query plays at the higher speed.
     margin : float
         By which a key of the same speed must be nearer than one of the other speed.
     speed_temperature : float
@@ -62,7 +71,10 @@ class RelativeSpeed(Parameters):
     lesser_speeds: tuple[int, ...] = constant((), "RSPNet code: moco.diff_speed")
     slow_share: float = constant(0.5, "RSPNet code: alpha", ge=0, le=1)
     dim: int = constant(128, "RSPNet code and supplement", ge=1)
-    projector: Literal["linear", "mlp"] = constant("linear", "RSPNet code: fc_type")
+    projector: Literal["linear", "mlp", "conv", "conv_bn"] = constant(
+        "linear", "RSPNet code: fc_type"
+    )
+    speed_task: Literal["relative", "absolute"] = constant("relative", "RSPNet")
     temperature: float = constant(0.07, "RSPNet code; PreViTS supplement", gt=0)
     momentum: float = constant(0.999, "RSPNet code", ge=0, lt=1)
     queue_size: int = constant(16384, "RSPNet code", ge=1)
@@ -83,21 +95,47 @@ class RelativeSpeed(Parameters):
             )
         return self
 
+    def idle(self) -> frozenset[str]:
+        """What belongs to the speed task that is not chosen."""
+        relative = {"margin", "speed_temperature"}
+        return frozenset() if self.speed_task == "relative" else frozenset(relative)
+
     def heads(self, encoder: nn.Module) -> dict[str, nn.Module]:
-        """A projector a task, their twins, and the queue."""
-        from stages.learning.contrastive import Projector, Queue, momentum_copy
+        """A projector a task, their twins, and the queue; SpeedNet's task has no twin."""
+        from torch import nn
+
+        from stages.learning.contrastive import Queue, momentum_copy
 
         channels = int(encoder.out_channels)  # type: ignore[arg-type]
-        hidden = channels if self.projector == "mlp" else None
-        video, speed = (Projector(channels, self.dim, hidden=hidden) for _ in range(2))
+        heads: dict[str, nn.Module] = {"video": self._projector(channels)}
+        if self.speed_task == "relative":
+            heads["speed"] = self._projector(channels)
+        twins = {f"twin_{name}": momentum_copy(head) for name, head in heads.items()}
+        if self.speed_task == "absolute":
+            average = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten())
+            heads["speed"] = nn.Sequential(*average, nn.Linear(channels, 1))
         return {
-            "video": video,
-            "speed": speed,
+            **heads,
             "twin_encoder": momentum_copy(encoder),
-            "twin_video": momentum_copy(video),
-            "twin_speed": momentum_copy(speed),
+            **twins,
             "queue": Queue(self.queue_size, self.dim),
         }
+
+    def _projector(self, channels: int) -> nn.Module:
+        from torch import nn
+
+        from stages.learning.contrastive import Projector
+
+        def convolution() -> nn.Module:
+            return nn.Conv3d(channels, channels, 3, padding=1)
+
+        before: nn.Module | None = None
+        if self.projector == "conv":
+            before = nn.Sequential(convolution(), nn.ReLU(), convolution())
+        elif self.projector == "conv_bn":
+            before = nn.Sequential(convolution(), nn.BatchNorm3d(channels), nn.ReLU())
+        hidden = channels if self.projector == "mlp" else None
+        return Projector(channels, self.dim, hidden=hidden, before=before)
 
     def split(
         self, query: Tensor, key: Tensor, num_frames: int, generator: np.random.Generator
@@ -132,6 +170,7 @@ class RelativeSpeed(Parameters):
             query=torch.where(is_slow, at(query, 1), at(query, fast)),
             same=torch.where(is_slow, at(key, 1), at(key, fast)),
             other=torch.where(is_slow, at(key, fast), at(key, 1)),
+            is_fast=~mine & (fast > 1),
         )
 
     def step(
@@ -144,13 +183,14 @@ class RelativeSpeed(Parameters):
     ) -> Step:
         """Loss of both tasks on a batch; `features` are those of the query, if known."""
         import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
 
         from stages.learning.contrastive import accuracy, contrast, info_nce
         from stages.learning.health import alignment, uniformity
 
         heads: Any = objective.heads
-        other_video, other_speed = encode_keys(objective, clips.other, generator)
-        same_video, same_speed = encode_keys(objective, clips.same, generator)
+        other_video, *other_speed = encode_keys(objective, clips.other, generator)
+        same_video, *same_speed = encode_keys(objective, clips.same, generator)
         if features is None:
             features = objective.encoder(clips.query)
         video, speed = heads["video"](features), heads["speed"](features)
@@ -158,19 +198,26 @@ class RelativeSpeed(Parameters):
         same = contrast(video, same_video, negatives, temperature=self.temperature)
         other = contrast(video, other_video, negatives, temperature=self.temperature)
         video_loss = info_nce(same) + info_nce(other)
-        near, far = (speed * same_speed).sum(1), (speed * other_speed).sum(1)
-        speed_loss = speed_margin_loss(
-            near, far, margin=self.margin, temperature=self.speed_temperature
-        )
+        if self.speed_task == "relative":
+            near, far = ((speed * keys).sum(1) for (keys,) in (same_speed, other_speed))
+            told = near > far
+            speed_loss = speed_margin_loss(
+                near, far, margin=self.margin, temperature=self.speed_temperature
+            )
+        else:
+            logits = speed.flatten().to(torch.float32)
+            told = (logits > 0) == clips.is_fast
+            speed_loss = binary_cross_entropy_with_logits(logits, clips.is_fast.to(logits))
         return Step(
             loss=self.video_weight * video_loss + self.speed_weight * speed_loss,
             metrics={
                 "video": video_loss.detach(),
                 "speed": speed_loss.detach(),
                 "contrast_accuracy": accuracy(same),
+                "contrast_top5": accuracy(same, top=5),
                 "alignment": alignment(video, same_video),
                 "uniformity": uniformity(video),
-                "speed_accuracy": (near > far).to(torch.float32).mean(),
+                "speed_accuracy": told.to(torch.float32).mean(),
             },
             keep={"keys": other_video if self.enqueue == "other" else same_video},
         )
@@ -185,14 +232,15 @@ class RelativeSpeed(Parameters):
 def encode_keys(
     objective: Objective, clips: Tensor, generator: np.random.Generator
 ) -> tuple[Tensor, ...]:
-    """Unit vectors (B, D) of both twins' projectors, by shuffled batches."""
+    """Unit vectors (B, D) of the twins' projectors, by shuffled batches."""
     from stages.learning.distributed import encode_shuffled
 
     heads = objective.heads
 
     def encode(shuffled: Tensor) -> tuple[Tensor, ...]:
         features = heads["twin_encoder"](shuffled)
-        return heads["twin_video"](features), heads["twin_speed"](features)
+        twins = [heads[name] for name in ("twin_video", "twin_speed") if name in heads]
+        return tuple(twin(features) for twin in twins)
 
     return encode_shuffled(encode, clips, generator)
 

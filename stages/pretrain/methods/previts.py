@@ -277,7 +277,7 @@ class PreViTS(Method, version=2):
         if self.model == "image":
             key_BD = embed_keys(objective, foreground, generator)
         else:
-            key_BD, _ = encode_keys(objective, foreground, generator)
+            key_BD, *_ = encode_keys(objective, foreground, generator)
         heads: Any = objective.heads
         seen = similarity_map(features, heads[projector], key_BD, relu_first=self.relu_first)
         size = (seen.shape[-2], seen.shape[-1])

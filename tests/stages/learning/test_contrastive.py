@@ -32,6 +32,12 @@ def test_worked_numbers_of_rspnet() -> None:
     assert accuracy(near) == 1
 
 
+def test_accuracy_counts_the_negatives_that_reach_the_positive() -> None:
+    logits = torch.tensor([[3.0, 1, 2, 0], [1, 2, 0, 0], [1, 2, 3, 0], [1, 1, 0, 0]])
+    assert [accuracy(logits, top=top).item() for top in (1, 2, 3)] == [0.25, 0.75, 1]
+    assert accuracy(torch.zeros(4, 9), top=5) == 0  # vectors that fell together tell nothing
+
+
 def test_logits_are_of_single_precision_under_autocast() -> None:
     """A bfloat16 product would move a logit by a thirtieth at the published temperature."""
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from stages.learning.method import Step
 from stages.learning.objective import Objective
 from stages.learning.relative_speed import RelativeSpeed, speed_margin_loss
 from stages.pretrain.methods.rspnet import RSPNet
+from storage_schemas.errors import ParameterError
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -25,6 +26,7 @@ def test_split_gives_each_query_a_key_of_its_speed_and_one_of_the_other(batch: i
     slow, fast = torch.arange(16.0), torch.arange(0.0, 32, 2)
     is_slow = speeds.query[:, 0, 1, 0, 0] == 1
     assert is_slow.sum() == batch // 2
+    assert torch.equal(speeds.is_fast, ~is_slow)
     for i in range(batch):
         own, other = (slow, fast) if is_slow[i] else (fast, slow)
         assert torch.equal(speeds.query[i, 0, :, 0, 0], own)
@@ -40,12 +42,53 @@ def test_a_step_may_draw_its_speed() -> None:
         settings = RelativeSpeed(speed=4, lesser_speeds=(2, 1))
         speeds = settings.split(clip, clip, 16, rng(seed))
         assert speeds.query.shape == (6, 3, 16, 2, 2)
-        steps = {int(x) for part in speeds for x in part.diff(dim=2).unique()}
+        steps = {int(x) for part in speeds[:3] for x in part.diff(dim=2).unique()}
         assert steps in ({1, 4}, {1, 2}, {1})
+        assert speeds.is_fast.sum() == (0 if steps == {1} else 3)
         seen.add(max(steps))
     assert seen == {1, 2, 4}
     with pytest.raises(ValueError, match=r"must lie in 1..1"):
         RelativeSpeed(lesser_speeds=(4,))
+
+
+@pytest.mark.parametrize(("kind", "convolutions", "norms"), [("conv", 2, 0), ("conv_bn", 1, 1)])
+def test_projectors_may_convolve_the_map_before_they_average_it(
+    kind: str, convolutions: int, norms: int
+) -> None:
+    """split_wrapper.py of the reference: ``ConvFc`` and ``ConvBnFc``."""
+    _, objective = make(projector=kind)
+    for name in ("video", "speed"):
+        layers = list(objective.heads[name].modules())
+        found = [layer for layer in layers if isinstance(layer, torch.nn.Conv3d)]
+        assert [tuple(layer.weight.shape) for layer in found] == [(32, 32, 3, 3, 3)] * convolutions
+        assert sum(isinstance(layer, torch.nn.BatchNorm3d) for layer in layers) == norms
+        # An average alone could not tell a map from one whose places are dealt out anew.
+        map_BCTHW = torch.randn(2, 32, 2, 4, 4)
+        moved = map_BCTHW.flatten(2)[:, :, torch.randperm(32)].view_as(map_BCTHW)
+        head = objective.heads[name].eval()
+        assert not torch.allclose(head(map_BCTHW), head(moved), atol=1e-5)
+    with pytest.raises(ParameterError, match="more than one layer"):
+        _ = objective.heads["video"].linear
+
+
+def test_speednets_task_tells_whether_the_query_is_fast() -> None:
+    settings, objective = make(speed_task="absolute")
+    assert settings.idle() == {"margin", "speed_temperature"}
+    assert "twin_speed" not in objective.heads
+    objective.eval()
+    clips = torch.randn(4, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+    speeds = settings.split(clips, clips.flip(0), 4, rng())
+    head = objective.heads["speed"][-1]
+    with torch.no_grad():
+        logits = objective.encoder(speeds.query).mean((2, 3, 4)) @ head.weight[0] + head.bias
+        chance = logits.sigmoid()
+        right = torch.where(speeds.is_fast, chance, 1 - chance)
+    step = settings.step(objective, speeds, rng())
+    torch.testing.assert_close(step.metrics["speed"], -right.log().mean())
+    torch.testing.assert_close(step.metrics["speed_accuracy"], (right > 0.5).float().mean())
+    torch.testing.assert_close(step.loss, step.metrics["video"] + step.metrics["speed"])
+    step.loss.backward()
+    assert head.weight.grad.any()
 
 
 def test_projectors_may_have_a_hidden_layer() -> None:

@@ -152,10 +152,10 @@ PAIRS = {"alignment", "uniformity"}
 METRICS: dict[str, set[str]] = {
     "constcl": {"clip", "region", "clip_accuracy", "region_accuracy", *PAIRS},
     "ctp": {"centre", "size", "iou"},
-    "fame": {"contrast_accuracy", *PAIRS},
-    "moco": {"contrast_accuracy", *PAIRS},
+    "fame": {"contrast_accuracy", "contrast_top5", *PAIRS},
+    "moco": {"contrast_accuracy", "contrast_top5", *PAIRS},
     "previts": {"video", "speed", "attention", "contrast_accuracy", "speed_accuracy", *PAIRS},
-    "rspnet": {"video", "speed", "contrast_accuracy", "speed_accuracy", *PAIRS},
+    "rspnet": {"video", "speed", "contrast_top5", "speed_accuracy", *PAIRS},
     "simclr": {"clip_accuracy", *PAIRS},
 }
 

@@ -23,7 +23,7 @@ def test_constants_are_the_published_ones() -> None:
             "speed": 2, "lesser_speeds": (), "slow_share": 0.5, "dim": 128, "projector": "linear",
             "temperature": 0.07, "momentum": 0.999, "queue_size": 16384, "margin": 2.0,
             "speed_temperature": 0.07, "video_weight": 1.0, "speed_weight": 1.0,
-            "enqueue": "other",
+            "enqueue": "other", "speed_task": "relative",
         },
         "colour": True,
         "colour_law": {
