@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.input_file import InputFile
+from stages.learning.standardisation import IMAGENET, Channels
 from stages.track.backends.motion import Motion
 from stages.track.flow import Motion as Flow
 from stages.track.footage import Footage
 from stages.track.tube import Patch, Tube
+from storage_schemas.encoders import EncoderFiles
 from storage_schemas.errors import ParameterError
 
 _STAGES = {4: 2, 8: 3}  # residual stages of the encoder up to a spatial stride
 _BATCH = 16  # frames that go through the encoder together
 
 
-class Features(Motion, version=1):
+class Features(Motion, version=2):
     """Tubes of ``motion``, whose masks are propagated from the best frame of each.
 
     A tube then reaches over all frames between its first and its last one, also those in
@@ -30,6 +32,9 @@ class Features(Motion, version=1):
     ----------
     weights : InputFile
         ``encoder.pt`` of an encoder artifact, of this or another store.
+    mean, std : (float, float, float)
+        Of RGB in 0..1: what the encoder's input was standardised with, as its
+        ``encoder.json`` says.
     stride : {4, 8}
         Of the feature map, in working pixels.
     context : int
@@ -50,6 +55,8 @@ class Features(Motion, version=1):
     """
 
     weights: InputFile
+    mean: Channels = IMAGENET.mean
+    std: Channels = IMAGENET.std
     stride: Literal[4, 8] = 4
     context: int = Field(4, ge=1)
     neighbours: int = Field(5, ge=1)
@@ -58,13 +65,26 @@ class Features(Motion, version=1):
 
     def follow(self, tubes: list[Tube], footage: Footage, motion: Flow) -> list[Tube]:
         """The tubes with propagated masks."""
+        self._check_neighbour()
         encoder = _load(self.weights, _STAGES[self.stride])
         return [self._follow(tube, footage, encoder) for tube in tubes]
+
+    def _check_neighbour(self) -> None:
+        """Weights of an artifact of ours lie beside what they are fed with."""
+        path = self.weights.path
+        if not path.with_name("encoder.json").exists():
+            return
+        theirs = EncoderFiles.open(path.parent)
+        if (list(self.mean), list(self.std)) != (list(theirs.mean), list(theirs.std)):
+            raise ParameterError(
+                f"{path} was trained on input of mean {theirs.mean} and deviation {theirs.std}, "
+                f"not {self.mean} and {self.std}: set track.backend.mean and track.backend.std"
+            )
 
     def _follow(self, tube: Tube, footage: Footage, encoder: Any) -> Tube:
         first, last = min(tube.patches), max(tube.patches)
         images = np.stack([footage.colour(t) for t in range(first, last + 1)])
-        features = _features(encoder, images)
+        features = _features(encoder, images, mean=self.mean, std=self.std)
         seed = max(tube.strengths, key=lambda t: (tube.scores[t], -t))
         shape = images.shape[1:3]
         label_HW = tube.patches[seed].paste(shape)
@@ -179,7 +199,9 @@ def _load(weights: InputFile, stages: int) -> Any:
     return nn.Sequential(encoder.stem, encoder.stages[:stages]).eval()
 
 
-def _features(encoder: Any, images_THWC: NDArray[np.uint8]) -> Any:
+def _features(
+    encoder: Any, images_THWC: NDArray[np.uint8], *, mean: Channels, std: Channels
+) -> Any:
     """Feature maps (T, C, h, w) of length 1, each frame a clip of its own."""
     import torch
     from torch.nn import functional
@@ -190,7 +212,7 @@ def _features(encoder: Any, images_THWC: NDArray[np.uint8]) -> Any:
     with torch.inference_mode():
         for start in range(0, len(images_THWC), _BATCH):
             batch = torch.from_numpy(images_THWC[start : start + _BATCH])
-            clips = normalise(batch[:, None])
+            clips = normalise(batch[:, None], mean=mean, std=std)
             found.append(encoder(clips)[:, :, 0])
         maps = torch.cat(found)
         # After a ReLU all features point the same way; what tells cells apart is the rest.

@@ -12,6 +12,7 @@ from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import random_encoder
 from stages.track.backends.features import propagate
 from stages.track.track import Track
+from storage_schemas.encoders import EncoderFiles
 from storage_schemas.errors import ParameterError, SchemaError
 
 
@@ -33,6 +34,21 @@ def test_masks_are_propagated_from_the_best_frame(weights: Path) -> None:
     assert found.mask_iou > 0.5
     assert found.valid_precision == 1
     assert any(not np.array_equal(plain.mask(row), boxes.mask(row)) for row in range(len(boxes)))
+
+
+def test_the_encoder_is_fed_as_it_was_trained(weights: Path, tmp_path: Path) -> None:
+    EncoderFiles.describe(tmp_path, {}, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    (tmp_path / "log.jsonl").touch()
+    (tmp_path / "views.png").touch()
+    frames = render(SceneSpec(seed=3, num_frames=9, height=120, width=160)).frames()
+    backend = {"name": "features", "weights": str(weights)}
+    with pytest.raises(ParameterError, match=r"input of mean \[0.5, 0.5, 0.5\]"):
+        Track(backend=backend).process(frames=frames)  # type: ignore[arg-type]
+    told = backend | {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    boxes = Track(backend=told).process(frames=frames)  # type: ignore[arg-type]
+    weights.with_name("encoder.json").unlink()
+    others = Track(backend=backend).process(frames=frames)  # type: ignore[arg-type]
+    assert any(not np.array_equal(boxes.mask(row), others.mask(row)) for row in range(len(boxes)))
 
 
 def test_a_label_follows_its_features() -> None:
