@@ -17,7 +17,7 @@ from pipeline.ledger import Ledger
 from pipeline.source import Listing, Source, SourceLabels, SourceSplit
 from pipeline.stage import Stage, VideoStage
 from storage_schemas.errors import ParameterError, TubeletError
-from storage_schemas.labels import Labels
+from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Noun
 from storage_schemas.videos import VideoFile
 
@@ -118,7 +118,7 @@ def expand(targets: Sequence[Step], *, ledger: Ledger, digests: Digests) -> Grap
                 notes[step.name] = said
                 made[id(step)] = _source_nodes(step, made, listing, ledger)
             elif isinstance(step.stage, SourceLabels | SourceSplit):
-                made[id(step)] = [_labels_node(step, listings)]
+                made[id(step)] = _labels_nodes(step, listings)
             elif isinstance(step.stage, VideoStage):
                 made[id(step)] = _part_nodes(step, made)
             else:
@@ -126,6 +126,9 @@ def expand(targets: Sequence[Step], *, ledger: Ledger, digests: Digests) -> Grap
         except TubeletError as error:
             error.stage = error.stage or step.name
             raise
+    for target in targets:
+        if not made[id(target)] and isinstance(target.stage, SourceLabels):
+            raise _no_labels(target)
     nodes = [node for step in walk(targets) for node in made[id(step)]]
     return Graph(
         nodes=nodes,
@@ -193,16 +196,17 @@ def _source_nodes(
     return nodes
 
 
-def _labels_node(step: Step, listings: Mapping[int, Listing]) -> Node:
+def _labels_nodes(step: Step, listings: Mapping[int, Listing]) -> list[Node]:
+    """The labels or the splits; no labels where the source knows none, all ``train`` for splits."""
     (source,) = step.inputs["source"]
     listing = listings[id(source)]
-    if listing.labels is None:
-        raise ParameterError(
-            f"source {source.name!r} knows no labels, so {step.name!r} cannot be made; use a "
-            "labelled source such as ucf101, or a recipe without evaluation"
-        )
-    kept = {video.video_id for video in listing.videos}
-    rows = [row for row in listing.labels if row.video_id in kept]
+    if listing.labels is not None:
+        kept = {video.video_id for video in listing.videos}
+        rows = [row for row in listing.labels if row.video_id in kept]
+    elif isinstance(step.stage, SourceSplit):
+        rows = [LabelRow(video.video_id, "", "train") for video in listing.videos]
+    else:
+        return []
     if isinstance(step.stage, SourceSplit):
         rows = [replace(row, label="") for row in rows]
     labels = Labels(rows)
@@ -210,24 +214,41 @@ def _labels_node(step: Step, listings: Mapping[int, Listing]) -> Node:
         "schema": [Labels.name, Labels.version],
         "rows": [[row.video_id, row.label, row.split] for row in labels.rows],
     }
-    return Node(
-        step=step.name,
-        part=None,
-        stage=step.stage,
-        inputs={},
-        key=digest_key(step.stage.name, content),
-        video_ids=(),
-        literal=labels,
+    return [
+        Node(
+            step=step.name,
+            part=None,
+            stage=step.stage,
+            inputs={},
+            key=digest_key(step.stage.name, content),
+            video_ids=(),
+            literal=labels,
+        )
+    ]
+
+
+def _no_labels(step: Step) -> ParameterError:
+    (source,) = step.inputs["source"]
+    return ParameterError(
+        f"source {source.name!r} knows no labels, so {step.name!r} cannot be made; use a labelled "
+        "source such as ucf101, a folder with --set folder.labels=folders (or a CSV file), or a "
+        "recipe without evaluation"
     )
 
 
 def _bound(step: Step, made: Mapping[int, list[Node]]) -> dict[str, list[Node]]:
+    """Nodes of each role that is read; an optional one whose source has no labels is left out."""
     reads = step.stage.reads()
-    return {
-        role: [node for upstream in steps for node in made[id(upstream)]]
-        for role, steps in step.inputs.items()
-        if role in reads
-    }
+    bound = {}
+    for role, steps in step.inputs.items():
+        if role not in reads:
+            continue
+        nodes = [node for upstream in steps for node in made[id(upstream)]]
+        if nodes or not all(isinstance(upstream.stage, SourceLabels) for upstream in steps):
+            bound[role] = nodes
+        elif not step.stage.roles[role].optional:
+            raise _no_labels(steps[0])
+    return bound
 
 
 def _part_nodes(step: Step, made: Mapping[int, list[Node]]) -> list[Node]:

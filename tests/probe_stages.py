@@ -86,7 +86,7 @@ class Count(GatherStage, name="count", version=1):
 
     fail: bool = False
 
-    def run(self, *, boxes: Items[Boxes], ctx: Context) -> Labels:
+    def run(self, *, boxes: Items[Boxes], labels: Labels | None = None, ctx: Context) -> Labels:
         if self.fail:
             raise ValueError("made to fail")
         ctx.progress(0.5, "half way")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage
+from stages.sources.folder_labels import from_csv, from_folders
 from storage_schemas.errors import SourceError
+from storage_schemas.labels import LabelRow
 from storage_schemas.videos import VideoFile
 
 VIDEO_EXTENSIONS = frozenset(
@@ -61,9 +66,22 @@ class Folder(Source, name="folder", version=1):
     decoded is quarantined later, with its cause. Other files and hidden ones are ignored.
     Links to files are followed, also broken ones; links to folders are not, as they may
     form loops.
+
+    Parameters
+    ----------
+    path : Path
+    labels : {"none", "folders"} or Path
+        Classes, which only evaluation needs: the first folder of a video's id, or a CSV file
+        with the columns ``video_id`` (the path below the folder), ``label`` and, if it likes,
+        ``split``.
+    test_share : float
+        Share of the videos that are for testing, where no table says so. It is drawn by
+        their ids: others that come or go change nobody's split.
     """
 
     path: Path = Path("videos")
+    labels: Literal["none", "folders"] | Path = "none"
+    test_share: float = Field(0.2, ge=0, le=1)
 
     def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos in the order of their ids."""
@@ -79,11 +97,19 @@ class Folder(Source, name="folder", version=1):
                 "; ".join([f"{root} holds no video", *found.notes()])
                 + f". Known are {' '.join(sorted(VIDEO_EXTENSIONS))}"
             )
+        files = dict(sorted(found.files.items()))
         videos = [
             VideoFile(video_id=video_id, digest=digest(path), bytes=_size(path), path=path)
-            for video_id, path in sorted(found.files.items())
+            for video_id, path in files.items()
         ]
-        return Listing(videos=videos, notes=found.notes())
+        return Listing(videos=videos, labels=self._labels(list(files)), notes=found.notes())
+
+    def _labels(self, video_ids: Sequence[str]) -> list[LabelRow] | None:
+        if self.labels == "none":
+            return None
+        if self.labels == "folders":
+            return from_folders(video_ids, test_share=self.test_share)
+        return from_csv(Path(self.labels), video_ids, test_share=self.test_share)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from pipeline.store import Store
 from stages.sources.folder import Folder
 from stages.sources.ucf101 import Ucf101
 from storage_schemas.errors import ParameterError, SourceError
+from storage_schemas.labels import Labels
 
 
 def open_graph(store: Store, folder: Path, *, part_size: int = 2) -> Graph:
@@ -92,6 +93,24 @@ def test_labels_need_a_source_that_has_them(store: Store, folder: Path) -> None:
             ledger=Ledger(store.root / "ledger.jsonl"),
             digests=Digests(store.root / "digests.sqlite"),
         )
+
+
+def test_without_labels_all_videos_are_for_training_and_optional_readers_go_without(
+    store: Store, folder: Path
+) -> None:
+    source = Folder(path=folder).of()
+    counted = Count().of(boxes=Probe().of(videos=source), labels=labels_of(source))
+    graph = expand(
+        [counted, split_of(source)],
+        ledger=Ledger(store.root / "ledger.jsonl"),
+        digests=Digests(store.root / "digests.sqlite"),
+    )
+    (count,), (split,) = graph.of_step("count"), graph.of_step("folder_split")
+    assert count.inputs.keys() == {"boxes"}
+    assert isinstance(split.literal, Labels)
+    assert [(row.video_id, row.label, row.split) for row in split.literal.rows] == [
+        (f"{name}.mp4", "", "train") for name in "abcde"
+    ]
 
 
 def test_source_errors_carry_the_step(store: Store, tmp_path: Path) -> None:

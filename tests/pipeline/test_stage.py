@@ -129,7 +129,10 @@ def test_a_kind_of_a_kind_is_a_kind() -> None:
 
 
 def test_roles_come_from_the_signature() -> None:
-    assert {name: role.many for name, role in Count.roles.items()} == {"boxes": True}
+    assert {name: role.many for name, role in Count.roles.items()} == {
+        "boxes": True,
+        "labels": False,
+    }
     assert Grow.output is Boxes
     assert Pretrain.roles["tubes"].optional
 
