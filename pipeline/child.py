@@ -25,6 +25,7 @@ from pipeline.pictures import encode_under, stack
 from pipeline.processes import die_with_parent
 from pipeline.stage import Context, GatherStage, Role, Stage, VideoStage
 from pipeline.store import Store, raise_if_full
+from pipeline.transient import retrying
 from storage_schemas.errors import (
     MissingDependency,
     ParameterError,
@@ -66,7 +67,9 @@ def main(staging: Path) -> int:
         if isinstance(stage, VideoStage):
             rows = _run_videos(stage, job, store, staging, data, journal, context)
         else:
-            rows = _run_gather(stage, job, store, data, context)
+            rows = retrying(
+                lambda: _run_gather(stage, job, store, data, context), what=job["label"]
+            )
         journal.write("end", rows=rows, seconds=time.monotonic() - started)
     except Exception as error:
         try:
@@ -124,10 +127,13 @@ def _run_videos(
             continue
         journal.write("start", video_id=video_id)
         started = time.monotonic()
-        try:
+
+        def work(video_id: str = video_id, target: Path = items / name) -> None:
             inputs = {role: reader[video_id] for role, reader in readers.items()}
-            result = process(**inputs, **extra)
-            _write_item(stage, items / name, result)
+            _write_item(stage, target, process(**inputs, **extra))
+
+        try:
+            retrying(work, what=video_id)
         except _NOT_THE_VIDEO:
             raise
         except Exception as error:

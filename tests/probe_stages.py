@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -48,6 +49,12 @@ class Probe(VideoStage, name="probe", version=1):
             if not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("stale"):
+            marker = Path(os.environ["PROBE_LOG"]).with_suffix(f".{name}")
+            tried = len(marker.read_text()) if marker.exists() else 0
+            marker.write_text("x" * (tried + 1))
+            if tried < 2:
+                raise BadVideo("cannot be read") from OSError(errno.ESTALE, "Stale file handle")
         if name.startswith("hang"):
             time.sleep(600)
         if name.startswith("full"):

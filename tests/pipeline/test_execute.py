@@ -65,6 +65,15 @@ def file_digests(store: Store) -> dict[str, Any]:
     return {key: dict(store.read_manifest(key).files) for key in list(store.keys())}
 
 
+def test_a_file_system_that_is_away_for_a_moment_costs_no_video(
+    store: Store, tmp_path: Path, log: Path
+) -> None:
+    folder = write_files(tmp_path / "videos", "a.mp4", "bad.mp4", "stale.mp4")
+    result = run(store, open_graph(store, folder))
+    assert [row.video_id for row in result.quarantined] == ["bad.mp4"]
+    assert log.with_suffix(".stale.mp4").read_text() == "xxx"  # failed twice, then went on
+
+
 def test_second_run_computes_nothing(store: Store, tmp_path: Path, log: Path) -> None:
     folder = write_files(tmp_path / "videos", "a.mp4", "b.mp4")
     first = run(store, open_graph(store, folder))
