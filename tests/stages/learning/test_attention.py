@@ -122,5 +122,5 @@ def test_a_mask_on_the_feature_map() -> None:
 
 
 def test_a_projector_with_a_hidden_layer_is_refused() -> None:
-    with pytest.raises(ParameterError, match="hidden=None"):
+    with pytest.raises(ParameterError, match="a single linear one"):
         similarity_map(torch.zeros(1, 2, 1, 1, 1), Projector(2, 2, hidden=3), torch.zeros(1, 2))
