@@ -82,16 +82,19 @@ def choose_source(
         wanted = Source.find(value)
         if wanted.roles:
             raise ParameterError(f"source {value!r} reads what another stage makes; name a recipe")
-        found = [
-            s for s in walk(targets, unread=True) if isinstance(s.stage, Source) and not s.inputs
-        ]
-        if len(found) != 1:
-            raise ParameterError(
-                f"--set {setting}: the recipe reads {len(found)} sources from disk "
-                f"({', '.join(step.name for step in found) or 'none'}), not one"
-            )
-        targets = _with_source(targets, found[0], wanted())
+        targets = _with_source(targets, source_on_disk(targets, f"--set {setting}"), wanted())
     return targets, others
+
+
+def source_on_disk(targets: Sequence[Step], why: str) -> Step:
+    """The step that reads videos from disk; raises `ParameterError` unless there is one."""
+    found = [s for s in walk(targets, unread=True) if isinstance(s.stage, Source) and not s.inputs]
+    if len(found) != 1:
+        raise ParameterError(
+            f"{why}: the recipe reads {len(found)} sources from disk "
+            f"({', '.join(step.name for step in found) or 'none'}), not one"
+        )
+    return found[0]
 
 
 def _with_source(targets: Sequence[Step], old: Step, source: Source) -> list[Step]:

@@ -120,6 +120,10 @@ class Stage(Parameters):
         cls.name, cls.version = _identity(cls, name, version)
         cls.roles, cls.output = _read_signature(cls)
 
+    def uses_device(self) -> bool:
+        """Whether it works on a GPU where there is one; such tasks may have to queue for it."""
+        return False
+
     def reads(self) -> frozenset[str]:
         """Roles that these parameters really read; the others stay out of the key."""
         return frozenset(self.roles)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +17,7 @@ from rich.table import Table
 
 from pipeline.collect import find_garbage, remove
 from pipeline.plan import Plan
-from pipeline.records import read_record, write_record
+from pipeline.records import read_record
 from pipeline.run import Result, run_plan
 from pipeline.store import Store
 from pipeline.supervise import Options
@@ -24,8 +26,16 @@ from workflows import catalogue, display, server
 from workflows.bench import bench_app
 from workflows.doctor import doctor
 from workflows.metrics import metrics
-from workflows.options import Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
-from workflows.session import DEFAULT_STORE, Request, open_graph, open_plan
+from workflows.options import Data, Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
+from workflows.serve import serve
+from workflows.session import (
+    DEFAULT_STORE,
+    Request,
+    open_graph,
+    open_plan,
+    settings_of,
+    start,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +58,7 @@ def main() -> None:
 @app.command()
 def run(
     recipe: Recipe,
+    data: Data = None,
     settings: Set = None,
     only: Only = None,
     from_step: From = None,
@@ -66,7 +77,9 @@ def run(
     ] = Options.max_failed_fraction,
 ) -> None:
     """Compute what the store lacks of a recipe."""
-    request = Request(recipe, settings or [], only=only, from_step=from_step, force=force)
+    request = Request(
+        recipe, settings or [], data=data, only=only, from_step=from_step, force=force
+    )
     opened = Store(store)
     options = Options(
         workers=workers,
@@ -76,10 +89,8 @@ def run(
         item_timeout_seconds=item_timeout,
         max_failed_fraction=max_failed_fraction,
     )
-    graph = open_graph(request, opened, on_hashed=_hash_progress())
-    planned = open_plan(request, opened, graph)
+    planned = start(request, opened, on_hashed=_hash_progress())
     display.print_plan(console, planned)
-    write_record(opened, recipe, graph, only=graph.select(only) if only else None)
     with display.watching(console) as watcher:
         if no_prefect:
             result = run_plan(planned, opened, options, on_event=watcher)
@@ -103,7 +114,7 @@ def _run_with_prefect(
         store,
         options,
         recipe=request.recipe,
-        settings=list(request.settings),
+        settings=settings_of(request),
         on_event=watcher,
     )
 
@@ -111,6 +122,7 @@ def _run_with_prefect(
 @app.command()
 def plan(
     recipe: Recipe,
+    data: Data = None,
     settings: Set = None,
     only: Only = None,
     from_step: From = None,
@@ -119,7 +131,9 @@ def plan(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Say what is cached, what will run, and why."""
-    request = Request(recipe, settings or [], only=only, from_step=from_step, force=force)
+    request = Request(
+        recipe, settings or [], data=data, only=only, from_step=from_step, force=force
+    )
     opened = Store(store)
     graph = open_graph(request, opened, on_hashed=_hash_progress())
     planned = open_plan(request, opened, graph)
@@ -311,9 +325,11 @@ def ui(
     store: StoreDir = DEFAULT_STORE,
     port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
 ) -> None:
-    """Serve the Prefect UI with the runs of a store."""
-    console.print(f"Prefect UI at http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
-    raise typer.Exit(server.serve_ui(Store(store), port))
+    """Serve the Prefect UI with the runs of a store, and its reports on the next port."""
+    with server.started(Store(store), port) as url:
+        console.print(f"Prefect UI at {url.removesuffix('/api')} (Ctrl-C ends it)", highlight=False)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 app.command("stages")(catalogue.list_stages)
@@ -322,4 +338,5 @@ app.command("recipes")(catalogue.list_recipes)
 app.command("describe")(catalogue.describe)
 app.command("doctor")(doctor)
 app.command("metrics")(metrics)
+app.command("serve")(serve)
 app.add_typer(bench_app, name="bench")

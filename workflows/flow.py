@@ -1,4 +1,4 @@
-"""The plan as a Prefect flow: a task for every stage and part.
+"""The plan as a Prefect flow: a task for every part that is computed, one for all that is cached.
 
 Our store decides what is a hit; Prefect's own result cache is off, because it cannot see a
 changed helper, a changed file or a deleted output. A task says ``Cached`` or ``Completed``,
@@ -7,15 +7,16 @@ so that the UI shows the truth.
 
 from __future__ import annotations
 
-import base64
-import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.concurrency.sync import concurrency
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -25,9 +26,12 @@ from pipeline.plan import Entry, Plan
 from pipeline.run import Result
 from pipeline.store import Store
 from pipeline.supervise import Event, Options
-from storage_schemas.errors import TubeletError
-from storage_schemas.manifest import PREVIEW_NAME, Manifest
+from storage_schemas.errors import TooManyFailures, TubeletError
+from workflows import publish
 from workflows.live import Live
+
+GPU_LIMIT = "tubelet-gpu"  # a global concurrency limit of Prefect's, followed where there is one
+QUARANTINE_STATE = "QuarantineExceeded"  # what an automation can wait for
 
 # Tasks that wait for their inputs hold a thread; work itself is bounded by the semaphore.
 _THREADS = 64
@@ -46,166 +50,174 @@ def run_flow(
 
     The flow's state carries the message of the first error, as the command line does.
     """
-    result = Result(plan)
-    stop = threading.Event()
-    slots = threading.Semaphore(options.workers)
-    runner: Any = ThreadPoolTaskRunner(max_workers=_THREADS)
-
-    @task(cache_policy=NO_CACHE, persist_result=False, retries=0)
-    def node(waiting: _Opaque) -> Any:
-        return _run_node(waiting, store, options, slots, result, on_event, stop)
+    result, opened = Result(plan), store
 
     @flow(
         name="tubelet",
         flow_run_name=_escape(f"{recipe} {' '.join(settings)}".strip()),
-        task_runner=runner,
+        task_runner=task_runner(),
         persist_result=False,
         validate_parameters=False,
     )
     def tubelet(recipe: str, settings: list[str], store: str) -> Any:
-        try:
-            _walk(node, plan, result, on_event)
-        except BaseException:
-            stop.set()  # Ctrl-C: the children must end before Prefect waits for its threads
-            raise
-        _publish_summary(recipe, result)
-        try:
-            result.check(options.max_failed_fraction)
-        except TubeletError as error:
-            return Failed(message=str(error))
-        return Completed(message=_summary(result))
+        return run_in_flow(result, opened, options, recipe=recipe, on_event=on_event)
 
     tubelet(recipe=recipe, settings=settings, store=str(store.root), return_state=True)
     return result
 
 
-def _walk(node: Any, plan: Plan, result: Result, on_event: Callable[[Event], None]) -> None:
-    """Submit a task for each entry, inputs first, and wait for all of them."""
+def task_runner() -> Any:
+    """Threads, each of which watches a child process."""
+    return ThreadPoolTaskRunner(max_workers=_THREADS)
+
+
+def run_in_flow(
+    result: Result,
+    store: Store,
+    options: Options,
+    *,
+    recipe: str,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> State[Any]:
+    """Run the plan of `result`, inside of a flow that has begun, and fill the result.
+
+    Returns
+    -------
+    State
+        ``Failed`` with the first error; named `QUARANTINE_STATE` if too many videos
+        were rejected.
+    """
+    stop = threading.Event()
+    work = _Work(result, store, options, on_event, stop)
+    try:
+        _walk(work)
+    except BaseException:
+        stop.set()  # Ctrl-C: the children must end before Prefect waits for its threads
+        raise
+    publish.publish_run(recipe, result)
+    try:
+        result.check(options.max_failed_fraction)
+    except TooManyFailures as error:
+        publish.tell_quarantine(recipe, result, error)
+        return Failed(name=QUARANTINE_STATE, message=str(error))
+    except TubeletError as error:
+        return Failed(message=str(error))
+    return Completed(message=publish.summary(result))
+
+
+class _Work:
+    """What the tasks of a run share."""
+
+    def __init__(
+        self,
+        result: Result,
+        store: Store,
+        options: Options,
+        on_event: Callable[[Event], None],
+        stop: threading.Event,
+    ) -> None:
+        self.result, self.store, self.options = result, store, options
+        self.on_event, self.stop = on_event, stop
+        self.slots = threading.Semaphore(options.workers)
+
+    def cached(self, entries: Sequence[Entry]) -> State[Any]:
+        """Note what is in the store."""
+        for entry in entries:
+            key = entry.node.key
+            self.result.manifests[key] = self.store.read_manifest(key)
+            self.result.status[key] = "cached"
+        return Completed(name="Cached", message=f"{len(entries)} artifacts are in the store")
+
+    def compute(self, entry: Entry) -> State[Any]:
+        """Compute one artifact, in a child process."""
+        key = entry.node.key
+        live = Live(publish.slug(entry.node.label), entry.node.label)
+
+        def tell(event: Event) -> None:
+            self.on_event(event)
+            live(event)
+
+        try:
+            with self._gpu(entry), self.slots:
+                status, manifest = execute(
+                    entry.node,
+                    self.store,
+                    self.options,
+                    force=entry.reason == "forced",
+                    on_event=tell,
+                    stop=self.stop,
+                )
+        except TubeletError as error:
+            self.result.status[key], self.result.errors[key] = "failed", error
+            return Failed(message=str(error))
+        self.result.status[key], self.result.manifests[key] = status, manifest
+        if status == "cached":
+            return Completed(name="Cached", message=f"{key} is in the store")
+        return Completed(message=f"{key}: {len(manifest.items)} videos, {manifest.seconds:.1f} s")
+
+    @contextmanager
+    def _gpu(self, entry: Entry) -> Iterator[None]:
+        if self.options.device == "cpu" or not entry.node.stage.uses_device():
+            yield
+            return
+        with concurrency(GPU_LIMIT, occupy=1, strict=False):
+            yield
+
+
+def _walk(work: _Work) -> None:
+    """Submit the tasks, inputs first, wait for all of them, publish each step when it ends."""
     futures: dict[str, PrefectFuture[Any]] = {}
-    for entry in plan.entries:
-        named = node.with_options(name=entry.node.step, task_run_name=_escape(entry.node.label))
-        upstream = [
-            futures[key]
-            for keys in entry.node.input_keys().values()
-            for key in keys
-            if key in futures
-        ]
-        futures[entry.node.key] = named.submit(_Opaque(entry), wait_for=upstream)
-    for entry in plan.entries:
-        futures[entry.node.key].wait()
-        if entry.node.key not in result.status:  # Prefect never started it
-            result.status[entry.node.key] = "blocked"
-            on_event(Event("ended", entry.node, status="blocked"))
+    made = task(cache_policy=NO_CACHE, persist_result=False, retries=0)
+    # The graph goes round Prefect, which would walk through it to look for futures.
+    cached = made(lambda opaque: work.cached(opaque.content))
+    compute = made(lambda opaque: work.compute(opaque.content))
+    steps = [
+        (step, list(entries))
+        for step, entries in groupby(work.result.plan.entries, key=lambda entry: entry.node.step)
+    ]
+    for step, entries in steps:
+        hits = [entry for entry in entries if entry.action == "cached"]
+        if hits:
+            label = hits[0].node.label if len(hits) == 1 else f"{step} · {len(hits)} parts"
+            future = _submit(cached, _Opaque(hits, label), step, label, hits, futures)
+            futures |= {entry.node.key: future for entry in hits}
+        for entry in entries:
+            if entry.action == "run":
+                opaque = _Opaque(entry, entry.node.key)
+                label = entry.node.label
+                futures[entry.node.key] = _submit(compute, opaque, step, label, [entry], futures)
+    for step, entries in steps:
+        for entry in entries:
+            futures[entry.node.key].wait()
+            if entry.node.key not in work.result.status:  # Prefect never started it
+                work.result.status[entry.node.key] = "blocked"
+                work.on_event(Event("ended", entry.node, status="blocked"))
+        publish.publish_step(step, [entry.node.key for entry in entries], work.result, work.store)
+
+
+def _submit(
+    function: Any,
+    opaque: _Opaque,
+    step: str,
+    label: str,
+    entries: Sequence[Entry],
+    futures: dict[str, PrefectFuture[Any]],
+) -> PrefectFuture[Any]:
+    keys = [k for e in entries for keys in e.node.input_keys().values() for k in keys]
+    upstream = {id(futures[key]): futures[key] for key in keys if key in futures}
+    named = function.with_options(name=step, task_run_name=_escape(label))
+    future: PrefectFuture[Any] = named.submit(opaque, wait_for=list(upstream.values()))
+    return future
 
 
 class _Opaque:
-    """Keeps Prefect from walking through the graph to look for futures."""
+    """Keeps Prefect from walking through the graph."""
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
+    def __init__(self, content: Any, label: str) -> None:
+        self.content, self.label = content, label
 
     def __repr__(self) -> str:
-        return self.entry.node.key
-
-
-def _run_node(
-    opaque: Any,
-    store: Store,
-    options: Options,
-    slots: threading.Semaphore,
-    result: Result,
-    on_event: Callable[[Event], None],
-    stop: threading.Event,
-) -> Any:
-    entry: Entry = opaque.entry
-    key = entry.node.key
-    live = Live(_slug(entry.node.label), entry.node.label)
-
-    def tell(event: Event) -> None:
-        on_event(event)
-        live(event)
-
-    try:
-        if entry.action == "cached":
-            status, manifest = "cached", store.read_manifest(key)
-        else:
-            with slots:
-                status, manifest = execute(
-                    entry.node,
-                    store,
-                    options,
-                    force=entry.reason == "forced",
-                    on_event=tell,
-                    stop=stop,
-                )
-    except TubeletError as error:
-        result.status[key], result.errors[key] = "failed", error
-        return Failed(message=str(error))
-    result.status[key] = status  # type: ignore[assignment]
-    result.manifests[key] = manifest
-    if status == "cached":
-        return Completed(name="Cached", message=f"{key} is in the store")
-    _publish(manifest, store)
-    return Completed(message=f"{key}: {len(manifest.items)} videos, {manifest.seconds:.1f} s")
-
-
-def _publish(manifest: Manifest, store: Store) -> None:
-    """Table and contact sheet of one artifact; the Prefect key gives them a history."""
-    name = _slug(manifest.step)
-    create_table_artifact(
-        key=f"{name}-table",
-        table=[
-            {"what": what, "value": value}
-            for what, value in (
-                ("artifact", manifest.key),
-                ("part", manifest.part or ""),
-                ("videos", len(manifest.items)),
-                ("quarantined", len(manifest.quarantined)),
-                ("rows", sum(file.rows for file in manifest.files.values())),
-                ("bytes", manifest.bytes),
-                ("seconds", manifest.seconds),
-                *((f"parameter {k}", str(v)) for k, v in manifest.parameters.items()),
-                *((f"quarantined {q.video_id}", q.message) for q in manifest.quarantined),
-            )
-        ],
-        description=f"{manifest.step}: {store.folder(manifest.key)}",
-    )
-    preview = store.folder(manifest.key) / PREVIEW_NAME
-    if preview.exists():
-        data = base64.b64encode(preview.read_bytes()).decode()
-        create_image_artifact(
-            key=f"{name}-preview",
-            image_url=f"data:image/jpeg;base64,{data}",
-            description=f"What {manifest.step} made ({manifest.key})",
-        )
-
-
-def _publish_summary(recipe: str, result: Result) -> None:
-    rows = [
-        {
-            "step": entry.node.label,
-            "state": result.status.get(entry.node.key, "blocked"),
-            "why": entry.reason,
-            "key": entry.node.key,
-        }
-        for entry in result.plan.entries
-    ]
-    create_table_artifact(
-        key=f"{re.sub('[^a-z0-9]+', '-', recipe.lower())}-run",
-        table=rows,
-        description=_summary(result),
-    )
-
-
-def _summary(result: Result) -> str:
-    states = list(result.status.values())
-    counts = {name: states.count(name) for name in ("cached", "computed", "failed", "blocked")}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-
-
-def _slug(text: str) -> str:
-    """Prefect's artifact keys hold lowercase letters, digits and dashes only."""
-    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+        return self.label
 
 
 def _escape(text: str) -> str:

@@ -15,6 +15,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="Override a parameter; repeatable."),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the videos lie: the path of the recipe's source."),
+]
 Only = Annotated[str | None, typer.Option(metavar="STAGE", help="Run just this stage.")]
 From = Annotated[
     str | None,

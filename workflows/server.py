@@ -9,10 +9,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from pipeline.store import Store
+from storage_schemas.errors import TubeletError
 
 PORT = 4200
+_START_SECONDS = 300
 
 
 def prepare(store: Store) -> None:
@@ -38,13 +48,101 @@ def describe() -> str:
     return f"server {url}" if url else "embedded server (the first start takes half a minute)"
 
 
-def serve_ui(store: Store, port: int) -> int:
-    """Start the server with its UI in the foreground; returns its exit status."""
+def report_url(key: str) -> str:
+    """Where the report of an artifact is served: ``TUBELET_REPORT_URL``, or this machine."""
+    base = os.environ.get("TUBELET_REPORT_URL", f"http://127.0.0.1:{PORT + 1}")
+    return f"{base.rstrip('/')}/{key}/report.html"
+
+
+@contextmanager
+def started(store: Store, port: int) -> Iterator[str]:
+    """A server with its UI on this machine, and one for reports on the next port.
+
+    Gives the address of the API and sets ``PREFECT_API_URL``; where that is set already, the
+    server it names is used and none is started.
+
+    Raises
+    ------
+    TubeletError
+        If the port is taken, or the server does not answer.
+    """
     prepare(store)
+    os.environ.setdefault("TUBELET_REPORT_URL", f"http://127.0.0.1:{port + 1}")
+    with _reports(store, port + 1):
+        if url := os.environ.get("PREFECT_API_URL"):
+            yield url
+            return
+        url = f"http://127.0.0.1:{port}/api"
+        process = _start(url, port)
+        try:
+            os.environ["PREFECT_API_URL"] = url
+            yield url
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            process.terminate()
+            process.wait(30)
+
+
+def _start(url: str, port: int) -> subprocess.Popen[bytes]:
+    if _answers(url):
+        raise TubeletError(
+            f"port {port} is taken by a Prefect server; use it with PREFECT_API_URL={url}, or "
+            "choose another with --port"
+        )
     environment = os.environ | {
         # With another port than 4200 the UI would call the wrong one.
-        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_LOGGING_LEVEL": "WARNING",
     }
     command = [sys.executable, "-m", "prefect", "server", "start"]
-    return subprocess.call([*command, "--host", "127.0.0.1", "--port", str(port)], env=environment)
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise TubeletError(
+                f"the Prefect server at port {port} did not start within {_START_SECONDS} s (exit "
+                f"status {process.poll()}); is the port taken? choose another with --port"
+            )
+        time.sleep(0.5)
+    return process
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class _ReportFiles(SimpleHTTPRequestHandler):
+    """Files of report artifacts, and nothing else of the store."""
+
+    def list_directory(self, path: object) -> None:
+        self.send_error(404, "no such report")
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+@contextmanager
+def _reports(store: Store, port: int) -> Iterator[None]:
+    handler = partial(_ReportFiles, directory=str(store.root / "artifacts" / "report"))
+    try:
+        files = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise TubeletError(
+            f"port {port}, where reports are served, cannot be opened ({error.strerror}); choose "
+            "another pair with --port"
+        ) from error
+    threading.Thread(target=files.serve_forever, name="reports", daemon=True).start()
+    try:
+        yield
+    finally:
+        files.shutdown()
+        files.server_close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from pathlib import Path
 from pipeline.digests import Digests
 from pipeline.expand import Graph, expand
 from pipeline.ledger import Ledger
-from pipeline.overrides import apply_overrides
+from pipeline.overrides import apply_overrides, choose_source, source_on_disk
 from pipeline.plan import Plan, make_plan
-from pipeline.records import read_record
+from pipeline.records import read_record, write_record
 from pipeline.store import Store
 from workflows import recipes
 
@@ -26,6 +27,8 @@ class Request:
     Parameters
     ----------
     recipe : str
+    data : Path or None
+        Where the videos lie: the ``path`` of the recipe's only source.
     settings : sequence of str
         ``stage.param=value`` overrides.
     only, from_step, force : str or None
@@ -34,6 +37,7 @@ class Request:
 
     recipe: str
     settings: Sequence[str] = ()
+    data: Path | None = None
     only: str | None = None
     from_step: str | None = None
     force: str | None = None
@@ -46,12 +50,32 @@ def open_graph(
     on_hashed: Callable[[Path, int], None] | None = None,
 ) -> Graph:
     """Load the recipe, apply the overrides, scan the sources."""
-    targets = apply_overrides(recipes.load(request.recipe), request.settings)
+    targets = apply_overrides(recipes.load(request.recipe), settings_of(request))
     digests = Digests(store.root / "digests.sqlite", on_hashed=on_hashed)
     try:
         return expand(targets, ledger=Ledger(store.root / "ledger.jsonl"), digests=digests)
     finally:
         digests.close()
+
+
+def settings_of(request: Request) -> list[str]:
+    """The request's settings, with the path of its data."""
+    if request.data is None:
+        return list(request.settings)
+    targets, _ = choose_source(recipes.load(request.recipe), request.settings)
+    source = source_on_disk(targets, f"--data {request.data}")
+    return [f"{source.name}.path={json.dumps(str(request.data))}", *request.settings]
+
+
+def start(
+    request: Request, store: Store, *, on_hashed: Callable[[Path, int], None] | None = None
+) -> Plan:
+    """Plan, and remember the graph as the recipe's last run, which `gc` then keeps."""
+    graph = open_graph(request, store, on_hashed=on_hashed)
+    plan = open_plan(request, store, graph)
+    only = graph.select(request.only) if request.only else None
+    write_record(store, request.recipe, graph, only=only)
+    return plan
 
 
 def open_plan(request: Request, store: Store, graph: Graph) -> Plan:

@@ -71,6 +71,10 @@ class Detect(VideoStage, name="detect", version=2):
             )
         return self
 
+    def uses_device(self) -> bool:
+        """Whether its detector does."""
+        return self.detector.uses_device
+
     def process(self, *, frames: Frames, ctx: Context | None = None) -> Boxes:
         """Detections of one video; without `ctx` on one thread, on a GPU where there is one."""
         indices = list(range(0, len(frames), self.frame_stride))

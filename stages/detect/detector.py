@@ -45,6 +45,7 @@ class Detector(Variant):
     origin = OWN
 
     package: ClassVar[str] = "stages.detect.detectors"
+    uses_device: ClassVar[bool] = False  # works on a GPU where there is one
 
     def classes(self) -> Sequence[str] | None:
         """Names the detector can give; None if they are not known beforehand."""

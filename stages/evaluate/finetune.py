@@ -78,6 +78,10 @@ class Finetune(GatherStage, name="finetune", version=1):
         """Name of the rules."""
         return "linear probe, augmented" if self.frozen else "fine-tune"
 
+    def uses_device(self) -> bool:
+        """Its network runs there."""
+        return True
+
     def run(
         self, *, encoder: EncoderFiles, shards: Items[Shard], labels: Labels, ctx: Context
     ) -> ClassifierFiles:

@@ -42,6 +42,10 @@ class Recognise(EvaluationViews, GatherStage, name="recognise", version=1):
     preset: FinetunePreset = "none"
     average: Average = "logits"
 
+    def uses_device(self) -> bool:
+        """Its network runs there."""
+        return True
+
     def run(
         self, *, classifier: ClassifierFiles, shards: Items[Shard], labels: Labels, ctx: Context
     ) -> Metrics:

@@ -47,6 +47,10 @@ class Pretrain(GatherStage, name="pretrain", version=2):
     knn: OnlineKnn = OnlineKnn()
     seed: int = Field(0, ge=0)
 
+    def uses_device(self) -> bool:
+        """Its network runs there."""
+        return True
+
     def reads(self) -> frozenset[str]:
         """Frames, the split, the annotations that the method needs, labels for `knn`."""
         labels = {"labels"} if self.knn.every else set()

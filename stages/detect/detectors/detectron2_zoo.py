@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class Detectron2Zoo(Detector, version=3):
     The model has an NMS of its own, by default at IoU 0.5. Masks and keypoints are not
     computed: boxes do not depend on them.
     """
+
+    uses_device: ClassVar[bool] = True
 
     config: str = "COCO-Detection/faster_rcnn_R_50_FPN_1x"
     config_file: InputFile | None = None

@@ -1,0 +1,94 @@
+"""Deployments: flows that Prefect schedules and starts, with typed forms in its UI.
+
+``prefect.yaml`` puts them into a work pool; ``tubelet serve`` serves them without one.
+All four do what ``tubelet run`` does and differ in the recipe that they begin with.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from prefect import Flow, flow
+from pydantic import Field
+
+from pipeline.graph import walk
+from pipeline.run import Result
+from pipeline.store import Store
+from pipeline.supervise import Options
+from workflows import recipes
+from workflows.flow import run_in_flow, task_runner
+from workflows.session import DEFAULT_STORE, Request, start
+
+_RECIPES = tuple(recipes.names())
+_STAGES = tuple(
+    sorted({s.stage.name for name in _RECIPES for s in walk(recipes.load(name), unread=True)})
+)
+RecipeName = Literal[_RECIPES]  # type: ignore[valid-type]
+StageName = Literal[_STAGES]  # type: ignore[valid-type]
+Device = Literal["auto", "cpu", "cuda"]
+
+# Google's style, which is the one that Prefect reads the texts of its forms from.
+_ARGUMENTS = """
+
+Args:
+    recipe: What to compute; `tubelet recipes` tells what there is.
+    data: Folder of the videos, the path of the recipe's source.
+    set: STAGE.PARAM=VALUE, parameters to change.
+    only: Run just this stage.
+    from_stage: Compute this stage and what rests on it anew.
+    force: Compute this stage anew.
+    store: Where artifacts are kept, as the machine that runs the flow sees it.
+    workers: Stages at a time.
+    threads: CPU threads of each stage.
+    device: Where networks run.
+    max_failed_fraction: Share of videos that may be quarantined before the run fails.
+"""
+
+
+def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
+    def run(
+        recipe: RecipeName = recipe,
+        data: str | None = None,
+        set: list[str] = [],  # noqa: B006 - Prefect copies it
+        only: StageName | None = None,
+        from_stage: StageName | None = None,
+        force: StageName | None = None,
+        store: str = str(DEFAULT_STORE),
+        workers: Annotated[int, Field(ge=1)] = Options.workers,
+        threads: Annotated[int, Field(ge=1)] = 1,
+        device: Device = "auto",
+        max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Options.max_failed_fraction,
+    ) -> Any:
+        request = Request(
+            recipe,
+            set,
+            data=None if data is None else Path(data).expanduser(),
+            only=only,
+            from_step=from_stage,
+            force=force,
+        )
+        opened = Store(Path(store).expanduser())
+        options = Options(
+            workers=workers,
+            threads=threads,
+            device=device,
+            max_failed_fraction=max_failed_fraction,
+        )
+        return run_in_flow(Result(start(request, opened)), opened, options, recipe=recipe)
+
+    run.__name__ = run.__qualname__ = name
+    run.__doc__ = description + _ARGUMENTS
+    return flow(
+        name=name,
+        description=description,
+        flow_run_name="{recipe}",
+        task_runner=task_runner(),
+        persist_result=False,
+    )(run)
+
+
+ingest = _deployed("ingest", "preprocess", "New videos of a folder through all preprocessing.")
+pretrain = _deployed("pretrain", "ctp_ucf101", "Pretrain an encoder; what is there is reused.")
+evaluate = _deployed("evaluate", "evaluate", "What an encoder is worth, by the papers' protocols.")
+full = _deployed("full", "full", "From a folder of videos to an encoder and its evaluation.")
+
+FLOWS = {one.name: one for one in (ingest, pretrain, evaluate, full)}
