@@ -79,7 +79,8 @@ def trained(
 ) -> list[Step]:
     """What a trained encoder is worth, see `evaluated`; without `clips` the encoder itself.
 
-    `masks` reads the foregrounds of the videos. `prefix` is put before the names of steps on frames, which another branch may have, too.
+    `masks` reads the foregrounds of the videos. `prefix` is put before the names of steps on
+    frames, which another branch may have, too.
     """
     frames = decode.of(videos=videos, step_name=f"{prefix}decode")
     shards = MakeShard().of(frames=frames, step_name=f"{prefix}shard")
