@@ -60,7 +60,9 @@ class ChooseDonors(GatherStage, name="donors", version=1):
                 caption(strip(list(found[video_id].decode(middle)), height=112), name)
                 for name, found in variants.items()
             ]
-            rows.append(caption(strip(tiles, height=len(tiles[0])), video_id))
+            given = [row.donor_label for row in output.rows if row.video_id == video_id]
+            text = f"{video_id}   before {', '.join(given)}"
+            rows.append(caption(strip(tiles, height=len(tiles[0])), text))
         return stack(rows)
 
 

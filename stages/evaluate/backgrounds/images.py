@@ -26,7 +26,7 @@ class ImageBackgrounds(Challenge, name="image_backgrounds", version=1):
     def run(
         self, *, classifier: ClassifierFiles, shards: Items[Shard], labels: Labels, ctx: Context
     ) -> Metrics:
-        """Test on every variant; an image is called alike in all of them."""
+        """Test on every variant; images that are called alike in two of them are paired."""
         split, rows = rows_to_test(labels, shards)
         found: dict[str, dict[str, Shard]] = {name: {} for name in VARIANTS}
         label_of = {}
