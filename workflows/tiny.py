@@ -177,6 +177,7 @@ def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[S
         finetune=finetune,
         recognise=cited(Recognise(**_TEST), OWN),
         masks=ShapeMasks(),
-        backgrounds=cited(Backgrounds(**_TEST), OWN),
+        # The class is the motion: a box that moved would tell it.
+        backgrounds=cited(Backgrounds(**_TEST, box="video"), OWN),
         prefix="shapes_",
     )

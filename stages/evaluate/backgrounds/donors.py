@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.pictures import caption, stack, strip
 from pipeline.stage import GatherStage
-from stages.evaluate.backgrounds.masked_video import MaskedVideo, VariantVideo
+from stages.evaluate.backgrounds.masked_video import Box, MaskedVideo, VariantVideo
 from stages.evaluate.backgrounds.variants import MIXED, VARIANTS
 from stages.evaluate.split import rows_to_test
 from storage_schemas.boxes import Boxes
@@ -118,7 +118,11 @@ def choose_donors(
 
 
 def variant_videos(
-    shards: Mapping[str, Shard], masks: Mapping[str, Boxes], donors: Donors
+    shards: Mapping[str, Shard],
+    masks: Mapping[str, Boxes],
+    donors: Donors,
+    *,
+    box: Box = "frame",
 ) -> dict[str, dict[str, VariantVideo]]:
     """Every variant of every video that has donors, by variant and video id."""
     donor_of = {(row.variant, row.video_id): row.donor for row in donors.rows}
@@ -127,7 +131,10 @@ def variant_videos(
     return {
         variant: {
             video_id: VariantVideo(
-                variant, masked[video_id], masked.get(donor_of.get((variant, video_id), ""))
+                variant,
+                masked[video_id],
+                masked.get(donor_of.get((variant, video_id), "")),
+                box,
             )
             for video_id in dict.fromkeys(row.video_id for row in donors.rows)
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from stages.evaluate.backgrounds.variants import Variant, make_variant, without_
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import SchemaError
 from storage_schemas.frames import Frames
+
+Box = Literal["frame", "video"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,14 +72,37 @@ class MaskedVideo:
                 mask_HW |= self.masks.mask(row)
         return masks_THW
 
+    def decode_holes(self, indices: NDArray[np.integer], box: Box) -> NDArray[np.bool_]:
+        """What boxes are drawn around, in the same frames; see `VariantVideo`."""
+        if box == "frame":
+            return self.decode_masks(indices)
+        return np.broadcast_to(self.swept_HW, (len(indices), *self.swept_HW.shape))
+
+    @cached_property
+    def swept_HW(self) -> NDArray[np.bool_]:
+        """Where the foreground is in any frame, (H, W)."""
+        return np.logical_or.reduce(self.decode_masks(np.arange(len(self))), axis=0)
+
 
 @dataclass(frozen=True, repr=False)
 class VariantVideo:
-    """A variant of a video; `donor` is whose background a mixed one has, looped to its length."""
+    """A variant of a video.
+
+    Parameters
+    ----------
+    variant : str
+    video : MaskedVideo
+    donor : MaskedVideo, optional
+        Whose background a mixed one has, looped to its length.
+    box : {"frame", "video"}
+        What is taken out of a background: the tight box of each frame, which moves with the
+        actor, or one around all places where the actor is in any frame, which does not.
+    """
 
     variant: Variant
     video: MaskedVideo
     donor: MaskedVideo | None = None
+    box: Box = "frame"
 
     @property
     def height(self) -> int:
@@ -96,16 +122,20 @@ class VariantVideo:
         frames_THWC = self.video.decode(indices)
         if self.variant == "Original":
             return frames_THWC
-        masks_THW = self.video.decode_masks(indices)
-        background_THWC = None if self.donor is None else self.background(indices, self.donor)
-        return make_variant(self.variant, frames_THWC, masks_THW, background_THWC)
+        return make_variant(
+            self.variant,
+            frames_THWC,
+            self.video.decode_masks(indices),
+            holes_THW=self.video.decode_holes(indices, self.box),
+            background_THWC=None if self.donor is None else self.background(indices, self.donor),
+        )
 
     def background(self, indices: NDArray[np.integer], donor: MaskedVideo) -> NDArray[np.uint8]:
         """Only-BG-T of the donor in the size of this video, (len(indices), H, W, 3)."""
         import cv2
 
         at = indices % len(donor)
-        tiled_THWC = without_box(donor.decode(at), donor.decode_masks(at), tiles=True)
+        tiled_THWC = without_box(donor.decode(at), donor.decode_holes(at, self.box), tiles=True)
         if tiled_THWC.shape[1:3] == (self.height, self.width):
             return tiled_THWC
         size = self.width, self.height

@@ -37,6 +37,8 @@ def make_variant(
     variant: Variant,
     frames_THWC: NDArray[np.uint8],
     masks_THW: NDArray[np.bool_],
+    *,
+    holes_THW: NDArray[np.bool_] | None = None,
     background_THWC: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Frames of a variant.
@@ -48,13 +50,15 @@ def make_variant(
         Original   the frames
         Only-FG    the foreground before black
         No-FG      the foreground is black
-        Only-BG-B  the tight box of the foreground is black, in each frame
+        Only-BG-B  the tight box of `holes_THW` is black, in each frame
         Only-BG-T  that box is filled with tiles, see `tiled`
         Mixed-*    the foreground before `background_THWC`, Only-BG-T of another video
         ========== =========================================================================
     frames_THWC : ndarray of shape (T, H, W, 3), uint8
     masks_THW : ndarray of shape (T, H, W), bool
         The foreground.
+    holes_THW : ndarray of shape (T, H, W), bool, optional
+        What the box of Only-BG is drawn around, if not the foreground.
     background_THWC : ndarray of shape (T, H, W, 3), uint8, optional
         Of the mixed variants.
 
@@ -64,6 +68,7 @@ def make_variant(
         Only-FG and No-FG add up to the original; a pixel of a mixed variant is one of the
         original or one of the background, never a blend.
     """
+    holes_THW = masks_THW if holes_THW is None else holes_THW
     match variant:
         case "Original":
             return frames_THWC
@@ -72,9 +77,9 @@ def make_variant(
         case "No-FG":
             return frames_THWC * ~masks_THW[..., None]
         case "Only-BG-B":
-            return without_box(frames_THWC, masks_THW, tiles=False)
+            return without_box(frames_THWC, holes_THW, tiles=False)
         case "Only-BG-T":
-            return without_box(frames_THWC, masks_THW, tiles=True)
+            return without_box(frames_THWC, holes_THW, tiles=True)
         case _:
             assert background_THWC is not None
             return np.where(masks_THW[..., None], frames_THWC, background_THWC)

@@ -14,7 +14,6 @@ from stages.learning.encoder_spec import EncoderName
 from stages.learning.method import Method
 from stages.report.published import Origin, beside, published
 
-
 BACKGROUNDS = {PROTOCOL, *(f"{PROTOCOL} {variant}" for variant in VARIANTS)}
 
 

@@ -73,6 +73,18 @@ def test_a_short_donor_loops(make_frames: Make, variant: Any) -> None:
     np.testing.assert_array_equal(found[inside], video.frames.decode(at)[inside])
 
 
+@pytest.mark.parametrize("variant", ["Only-BG-B", "Only-BG-T", "Mixed-Rand"])
+def test_a_box_around_all_frames_stands_still(make_frames: Make, variant: Any) -> None:
+    video, donor = masked(make_frames), masked(make_frames, seed=1)
+    at = np.arange(6)
+    found = VariantVideo(variant, video, donor, box="video").decode(at)
+    swept = np.repeat(masks_of(6, 24, 32).any(0)[None], 6, axis=0)
+    source = donor if variant == "Mixed-Rand" else video
+    expected = without_box(source.frames.decode(at), swept, tiles=variant != "Only-BG-B")
+    outside = ~masks_of(6, 24, 32) if variant == "Mixed-Rand" else np.ones_like(swept)
+    np.testing.assert_array_equal(found[outside], expected[outside])
+
+
 def test_a_donor_of_another_size_is_resized(make_frames: Make) -> None:
     video, donor = masked(make_frames), masked(make_frames, size=(48, 80), seed=1)
     found = VariantVideo("Mixed-Rand", video, donor)

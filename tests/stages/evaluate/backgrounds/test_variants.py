@@ -36,7 +36,7 @@ def test_foreground_and_background_add_up(clip: Any) -> None:
 def test_what_is_not_foreground_is_the_donor_s(clip: Any, variant: Any) -> None:
     frames, masks = clip
     donor = np.random.default_rng(1).integers(0, 256, frames.shape, np.uint8)
-    mixed = make_variant(variant, frames, masks, donor)
+    mixed = make_variant(variant, frames, masks, background_THWC=donor)
     np.testing.assert_array_equal(mixed[~masks], donor[~masks])
     np.testing.assert_array_equal(mixed[masks], frames[masks])
 
@@ -60,7 +60,7 @@ def test_inputs_are_left_as_they_are(clip: Any) -> None:
     frames, masks = clip
     before = frames.copy(), masks.copy()
     for variant in VARIANTS:
-        found = make_variant(variant, frames, masks, frames)
+        found = make_variant(variant, frames, masks, background_THWC=frames)
         assert (found.shape, found.dtype) == (frames.shape, np.uint8)
     np.testing.assert_array_equal(frames, before[0])
     np.testing.assert_array_equal(masks, before[1])
