@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 
@@ -21,14 +21,20 @@ DONOR_SCHEMA = pa.schema(
         pa.field("donor", pa.string(), nullable=False),
         pa.field("donor_label", pa.string(), nullable=False),
         pa.field("seed", pa.int32(), nullable=False),
+        pa.field("box", pa.string(), nullable=False),
     ]
 )
+Box = Literal["frame", "video"]
 _FILE = "donors.arrow"
 
 
 @dataclass(frozen=True)
 class DonorRow:
-    """The foreground is of `video_id`, the background of `donor`, drawn with `seed`."""
+    """The foreground is of `video_id`, the background of `donor`, drawn with `seed`.
+
+    `box` says what is taken out of a background: ``frame``, the tight box of the foreground in
+    each frame, or ``video``, one box around all of them.
+    """
 
     variant: str
     video_id: str
@@ -36,6 +42,7 @@ class DonorRow:
     donor: str
     donor_label: str
     seed: int
+    box: Box = "frame"
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +52,7 @@ class Donors(FolderNoun):
     Raises
     ------
     SchemaError
-        If a video is its own donor.
+        If a video is its own donor, or boxes are of several kinds.
     """
 
     name: ClassVar[str] = "donors"
@@ -57,9 +64,16 @@ class Donors(FolderNoun):
         for row in self.rows:
             if row.donor == row.video_id:
                 raise SchemaError(f"{row.variant}: its own donor", video_id=row.video_id)
+        if len({row.box for row in self.rows}) > 1:
+            raise SchemaError("a table of donors has boxes of one kind")
 
     def __repr__(self) -> str:
         return f"Donors({len(self.rows)} rows)"
+
+    @property
+    def box(self) -> Box:
+        """Of all rows."""
+        return self.rows[0].box if self.rows else "frame"
 
     def write(self, folder: Path) -> None:
         """Write ``donors.arrow`` into `folder`."""

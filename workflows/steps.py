@@ -74,6 +74,7 @@ def trained(
     finetune: Finetune | None = None,
     recognise: Recognise | None = None,
     masks: VideoStage | None = None,
+    donors: ChooseDonors | None = None,
     backgrounds: Backgrounds | None = None,
     prefix: str = "",
 ) -> list[Step]:
@@ -104,6 +105,7 @@ def trained(
         finetune=finetune,
         recognise=recognise,
         masks=None if masks is None else masks.of(videos=videos, frames=frames),
+        donors=donors,
         backgrounds=backgrounds,
         untrained=cited(GivenEncoder(encoder=training.encoder), OWN) if finetune else None,
     )
@@ -119,6 +121,7 @@ def evaluated(
     finetune: Finetune | None = None,
     recognise: Recognise | None = None,
     masks: Step | None = None,
+    donors: ChooseDonors | None = None,
     backgrounds: Backgrounds | None = None,
     untrained: GivenEncoder | None = None,
 ) -> list[Step]:
@@ -138,7 +141,7 @@ def evaluated(
     starts = [("", encoder)]
     if untrained is not None:
         starts.append(("_untrained", untrained.of(step_name="untrained")))
-    donors = masks and ChooseDonors().of(shards=shards, masks=masks, labels=labels)
+    chosen = masks and (donors or ChooseDonors()).of(shards=shards, masks=masks, labels=labels)
     if finetune is not None:
         for suffix, start in starts:
             classifier = finetune.of(
@@ -153,7 +156,7 @@ def evaluated(
                     classifier=classifier,
                     shards=shards,
                     masks=masks,
-                    donors=donors,
+                    donors=chosen,
                     labels=labels,
                     step_name=f"backgrounds{suffix}",
                 )

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.graph import Step
 from pipeline.parameters import OWN, cited
 from stages.decode.decode import Decode
+from stages.evaluate.backgrounds.donors import ChooseDonors
 from stages.evaluate.backgrounds.videos import Backgrounds
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
@@ -178,6 +179,7 @@ def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[S
         recognise=cited(Recognise(**_TEST), OWN),
         masks=ShapeMasks(),
         # The class is the motion: a box that moved would tell it.
-        backgrounds=cited(Backgrounds(**_TEST, box="video"), OWN),
+        donors=cited(ChooseDonors(box="video"), OWN),
+        backgrounds=cited(Backgrounds(**_TEST), OWN),
         prefix="shapes_",
     )

@@ -12,11 +12,11 @@ from pydantic import Field
 
 from pipeline.pictures import caption, stack, strip
 from pipeline.stage import GatherStage
-from stages.evaluate.backgrounds.masked_video import Box, MaskedVideo, VariantVideo
+from stages.evaluate.backgrounds.masked_video import MaskedVideo, VariantVideo
 from stages.evaluate.backgrounds.variants import MIXED, VARIANTS
 from stages.evaluate.split import rows_to_test
 from storage_schemas.boxes import Boxes
-from storage_schemas.donors import DonorRow, Donors
+from storage_schemas.donors import Box, DonorRow, Donors
 from storage_schemas.errors import StageFailed
 from storage_schemas.labels import Labels
 from storage_schemas.noun import Items
@@ -33,9 +33,14 @@ class ChooseDonors(GatherStage, name="donors", version=1):
     Parameters
     ----------
     seed : int
+    box : {"frame", "video"}
+        What is taken out of a background: the tight box of the foreground in each frame, or one
+        box around all of them. The first moves as the foreground does, so that the background
+        still tells the motion.
     """
 
     seed: int = Field(0, ge=0)
+    box: Box = "frame"
 
     def run(self, *, shards: Items[Shard], masks: Items[Boxes], labels: Labels) -> Donors:
         """Draw; see `choose_donors`."""
@@ -45,7 +50,7 @@ class ChooseDonors(GatherStage, name="donors", version=1):
             for row in rows
             if row.video_id in masks and len(masks[row.video_id])
         }
-        return Donors(choose_donors(label_of, labels.classes, seed=self.seed))
+        return Donors(choose_donors(label_of, labels.classes, seed=self.seed, box=self.box))
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """A frame of some videos in all variants, side by side."""
@@ -67,7 +72,7 @@ class ChooseDonors(GatherStage, name="donors", version=1):
 
 
 def choose_donors(
-    label_of: Mapping[str, str], classes: Sequence[str], *, seed: int
+    label_of: Mapping[str, str], classes: Sequence[str], *, seed: int, box: Box = "frame"
 ) -> list[DonorRow]:
     """A donor for each video and mixed variant, never the video itself.
 
@@ -78,6 +83,8 @@ def choose_donors(
         In the order in which one is the next of another; the first is next to the last.
     seed : int
         A video's own draws depend on it, the video's id and who can be chosen.
+    box : {"frame", "video"}
+        Told in the rows.
 
     Notes
     -----
@@ -113,7 +120,7 @@ def choose_donors(
                     "masks, and there is none; add one, or look at `tubelet quarantine list`"
                 )
             donor = others[rng.integers(len(others))]
-            rows.append(DonorRow(variant, video_id, label, donor, name, seed))
+            rows.append(DonorRow(variant, video_id, label, donor, name, seed, box))
     return rows
 
 
@@ -121,8 +128,6 @@ def variant_videos(
     shards: Mapping[str, Shard],
     masks: Mapping[str, Boxes],
     donors: Donors,
-    *,
-    box: Box = "frame",
 ) -> dict[str, dict[str, VariantVideo]]:
     """Every variant of every video that has donors, by variant and video id."""
     donor_of = {(row.variant, row.video_id): row.donor for row in donors.rows}
@@ -134,7 +139,7 @@ def variant_videos(
                 variant,
                 masked[video_id],
                 masked.get(donor_of.get((variant, video_id), "")),
-                box,
+                donors.box,
             )
             for video_id in dict.fromkeys(row.video_id for row in donors.rows)
         }

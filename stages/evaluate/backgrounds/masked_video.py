@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate.backgrounds.variants import Variant, make_variant, without_box
 from storage_schemas.boxes import Boxes
+from storage_schemas.donors import Box
 from storage_schemas.errors import SchemaError
 from storage_schemas.frames import Frames
-
-Box = Literal["frame", "video"]
 
 
 @dataclass(frozen=True, repr=False)

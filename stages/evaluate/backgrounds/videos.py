@@ -5,7 +5,6 @@ from __future__ import annotations
 from pipeline.stage import Context
 from stages.evaluate.backgrounds.challenge import Challenge
 from stages.evaluate.backgrounds.donors import variant_videos
-from stages.evaluate.backgrounds.masked_video import Box
 from stages.evaluate.split import rows_to_test
 from storage_schemas.boxes import Boxes
 from storage_schemas.classifiers import ClassifierFiles
@@ -17,17 +16,7 @@ from storage_schemas.shards import Shard
 
 
 class Backgrounds(Challenge, name="backgrounds", version=1):
-    """Top-1 on the eight variants, of a classifier that was trained on the original videos.
-
-    Parameters
-    ----------
-    box : {"frame", "video"}
-        What is taken out of a background: the tight box of the actor in each frame, or one box
-        around all of them. The first moves as the actor does, so that the background still
-        tells the motion.
-    """
-
-    box: Box = "frame"
+    """Top-1 on the eight variants, of a classifier that was trained on the original videos."""
 
     def run(
         self,
@@ -41,6 +30,6 @@ class Backgrounds(Challenge, name="backgrounds", version=1):
     ) -> Metrics:
         """Test on the videos that have donors; all variants have the same frames."""
         split, rows = rows_to_test(labels, shards)
-        variants = variant_videos(shards, masks, donors, box=self.box)
+        variants = variant_videos(shards, masks, donors)
         label_of = {row.video_id: row.label for row in rows}
         return self.measure(classifier, variants, label_of, split=split, ctx=ctx)

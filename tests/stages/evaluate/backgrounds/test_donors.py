@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.evaluate.backgrounds.donors import ChooseDonors, choose_donors
+from stages.evaluate.backgrounds.donors import ChooseDonors, choose_donors, variant_videos
 from stages.evaluate.backgrounds.variants import MIXED, VARIANTS
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.errors import StageFailed
@@ -98,6 +98,14 @@ def test_only_test_videos_with_masks_take_part(world: dict[str, Any]) -> None:
     there = {f"{'ab'[i % 2]}/{i}.avi" for i in (4, 5, 6, 7, 8)}
     assert {row.video_id for row in found.rows} == there
     assert {row.donor for row in found.rows} <= there
+
+
+@pytest.mark.parametrize("box", ["frame", "video"])
+def test_the_manifest_says_which_box_is_taken_out(world: dict[str, Any], box: Any) -> None:
+    donors = ChooseDonors(box=box).run(**world)
+    assert {row.box for row in donors.rows} == {donors.box} == {box}
+    variants = variant_videos(world["shards"], world["masks"], donors)
+    assert {video.box for found in variants.values() for video in found.values()} == {box}
 
 
 def test_the_picture_shows_all_variants_side_by_side(world: dict[str, Any]) -> None:
