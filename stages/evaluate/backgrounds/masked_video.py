@@ -70,11 +70,9 @@ class MaskedVideo:
                 mask_HW |= self.masks.mask(row)
         return masks_THW
 
-    def decode_holes(self, indices: NDArray[np.integer], box: Box) -> NDArray[np.bool_]:
-        """What boxes are drawn around, in the same frames; see `VariantVideo`."""
-        if box == "frame":
-            return self.decode_masks(indices)
-        return np.broadcast_to(self.swept_HW, (len(indices), *self.swept_HW.shape))
+    def holes(self, masks_THW: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
+        """What boxes are drawn around in frames with these masks; see `VariantVideo`."""
+        return masks_THW if box == "frame" else np.broadcast_to(self.swept_HW, masks_THW.shape)
 
     @cached_property
     def swept_HW(self) -> NDArray[np.bool_]:
@@ -120,11 +118,12 @@ class VariantVideo:
         frames_THWC = self.video.decode(indices)
         if self.variant == "Original":
             return frames_THWC
+        masks_THW = self.video.decode_masks(indices)
         return make_variant(
             self.variant,
             frames_THWC,
-            self.video.decode_masks(indices),
-            holes_THW=self.video.decode_holes(indices, self.box),
+            masks_THW,
+            holes_THW=self.video.holes(masks_THW, self.box),
             background_THWC=None if self.donor is None else self.background(indices, self.donor),
         )
 
@@ -133,7 +132,8 @@ class VariantVideo:
         import cv2
 
         at = indices % len(donor)
-        tiled_THWC = without_box(donor.decode(at), donor.decode_holes(at, self.box), tiles=True)
+        holes_THW = donor.holes(donor.decode_masks(at), self.box)
+        tiled_THWC = without_box(donor.decode(at), holes_THW, tiles=True)
         if tiled_THWC.shape[1:3] == (self.height, self.width):
             return tiled_THWC
         size = self.width, self.height

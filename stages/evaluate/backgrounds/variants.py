@@ -73,16 +73,30 @@ def make_variant(
         case "Original":
             return frames_THWC
         case "Only-FG":
-            return frames_THWC * masks_THW[..., None]
+            return pasted(frames_THWC, masks_THW, np.zeros_like(frames_THWC))
         case "No-FG":
-            return frames_THWC * ~masks_THW[..., None]
+            return pasted(np.zeros_like(frames_THWC), masks_THW, frames_THWC)
         case "Only-BG-B":
             return without_box(frames_THWC, holes_THW, tiles=False)
         case "Only-BG-T":
             return without_box(frames_THWC, holes_THW, tiles=True)
         case _:
             assert background_THWC is not None
-            return np.where(masks_THW[..., None], frames_THWC, background_THWC)
+            return pasted(frames_THWC, masks_THW, background_THWC)
+
+
+def pasted(
+    foreground_THWC: NDArray[np.uint8],
+    masks_THW: NDArray[np.bool_],
+    background_THWC: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """A copy of the background with the foreground where the mask is true."""
+    import cv2
+
+    out_THWC = background_THWC.copy()
+    for i, mask_HW in enumerate(masks_THW):  # numpy.where takes 12 times as long
+        cv2.copyTo(foreground_THWC[i], mask_HW.view(np.uint8), out_THWC[i])
+    return out_THWC
 
 
 def without_box(
