@@ -9,7 +9,8 @@ order. That ``_bg`` is No-FG is inferred from them.
 References
 ----------
 Xiao et al., *Noise or Signal: The Role of Image Backgrounds in Object Recognition*, ICLR
-2021; Chen et al., *PreViTS*, WACV 2023; specs/downstream.md sections 9 and 10.
+2021, and their script that makes such images (roleofimagebackgrounds); Chen et al.,
+*PreViTS*, WACV 2023; specs/downstream.md sections 9 and 10.
 """
 
 from __future__ import annotations
@@ -115,21 +116,20 @@ def without_box(
 def tiled(frame_HWC: NDArray[np.uint8], box: tuple[slice, slice]) -> NDArray[np.uint8]:
     """What a box (rows, columns) is filled with: the largest strip beside it, repeated.
 
-    The strips are all that lies above, below, left or right of the box. A strip is laid into
-    the box from its upper left corner. Black where the box is the whole frame.
+    The strips are all that lies below, above, right or left of the box, the first of equally
+    large ones wins. It is repeated over the whole frame from the frame's corner, of which the
+    box shows its part, as the images' authors do. Black where the box is the whole frame.
     """
     rows, columns = box
     strips = (
-        frame_HWC[: rows.start],
         frame_HWC[rows.stop :],
-        frame_HWC[:, : columns.start],
+        frame_HWC[: rows.start],
         frame_HWC[:, columns.stop :],
+        frame_HWC[:, : columns.start],
     )
-    strip_HWC = max(strips, key=lambda strip: strip.size)  # the first of equals
-    height, width = rows.stop - rows.start, columns.stop - columns.start
+    strip_HWC = max(strips, key=lambda strip: strip.size)
+    ys, xs = np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
     if not strip_HWC.size:
-        return np.zeros((height, width, 3), np.uint8)
-    ys, xs = (
-        np.arange(n) % side for n, side in zip((height, width), strip_HWC.shape, strict=False)
-    )
-    return strip_HWC[ys[:, None], xs]
+        return np.zeros((len(ys), len(xs), 3), np.uint8)
+    height, width, _ = strip_HWC.shape
+    return strip_HWC[ys[:, None] % height, xs % width]

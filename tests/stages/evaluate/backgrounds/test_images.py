@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.stage import Context
-from stages.evaluate.backgrounds.images import FOLDERS, ImageBackgrounds
+from stages.evaluate.backgrounds.images import FOLDERS, ImageBackgrounds, foreground_ids
 from stages.evaluate.backgrounds.variants import VARIANTS
 from stages.sources.imagenet9 import ImageNet9
 from storage_schemas.classifiers import ClassifierFiles
@@ -26,3 +26,20 @@ def test_ids_of_no_variant_are_refused(
     classifier = ClassifierFiles(**vars(tiny_encoder), classes=["blue", "red"])
     with pytest.raises(StageFailed, match=r"'00\.mp4' is of no variant: ids begin with original,"):
         ImageBackgrounds().run(classifier=classifier, ctx=Context(work=tmp_path), **colours)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (["original/00_dog/n02_1.JPEG"], ["00_dog/n02_1"]),
+        (["mixed_rand/00_dog/fg_n02_1_bg_n05_7.JPEG"], ["00_dog/n02_1"]),
+        (["mixed_same/02_wheeled vehicle/n02_1_bg_n05_7.JPEG"], ["02_wheeled vehicle/n02_1"]),
+        # One dog before two backgrounds: they must stay apart.
+        (
+            ["mixed_rand/00_dog/fg_a_bg_b.JPEG", "mixed_rand/00_dog/fg_a_bg_c.JPEG"],
+            ["00_dog/fg_a_bg_b.JPEG", "00_dog/fg_a_bg_c.JPEG"],
+        ),
+    ],
+)
+def test_images_are_paired_by_their_foreground(images: list[str], expected: list[str]) -> None:
+    assert foreground_ids(images) == expected

@@ -75,14 +75,16 @@ def numbered(height: int, width: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),
     [
-        # Of 4 x 5 pixels: above lie 5, below 5, at the left 8 and at the right 4.
-        ((1, 3), (2, 4), [[0, 1], [5, 6]]),
-        # Below lie 10: two rows of five, from their upper left corner.
-        ((0, 2), (1, 3), [[10, 11], [15, 16]]),
+        # Of 4 x 5 pixels: above lie 5, below 5, at the right 4 and at the left 8, two columns.
+        ((1, 3), (2, 4), [[5, 6], [10, 11]]),
+        # Below lie 10: two rows of five, which come again at the top of the frame.
+        ((0, 2), (1, 3), [[11, 12], [16, 17]]),
         # The strip at the right is one column wide and repeats.
         ((0, 4), (0, 4), [[4] * 4, [9] * 4, [14] * 4, [19] * 4]),
         # Above lies a single row, which repeats downwards; left of it lies nothing.
         ((1, 4), (0, 5), [[0, 1, 2, 3, 4]] * 3),
+        # Above and below lie 5 each, at the sides 4: below wins.
+        ((1, 3), (1, 4), [[16, 17, 18]] * 2),
     ],
 )
 def test_tiles_by_hand(rows: Any, columns: Any, expected: Any) -> None:
