@@ -104,14 +104,23 @@ def difference(
         One of `DIFFERENCES`.
     protocol : str
     answers : mapping of form -> Answers
-        Forms of the same videos are drawn again together, so that what all forms of a video
-        share does not widen the interval; forms of others are drawn by themselves.
+        A video is drawn again in all forms that it has answers of, so that what they share
+        does not widen the interval.
     version : int
         Of the stage that answered.
     """
     first, second = (answers[form] for form in DIFFERENCES[metric])
-    shares_SF = np.stack(list(_paired(first, second)), axis=1)
-    low, high = np.quantile(shares_SF[:, 0] - shares_SF[:, 1], [_TAIL, 1 - _TAIL])
+    videos = sorted({*first.video_ids, *second.video_ids})
+    place = {video_id: i for i, video_id in enumerate(videos)}
+    there_FV, right_FV = np.zeros((2, 2, len(videos)), np.bool_)
+    for i, one in enumerate((first, second)):
+        places = [place[video_id] for video_id in one.video_ids]
+        there_FV[i, places], right_FV[i, places] = True, is_right(one, 1)
+    gaps = []
+    for drawn_SV in _draws(len(videos)):
+        count_FS = np.maximum(there_FV[:, drawn_SV].sum(2), 1)
+        gaps.append(np.subtract(*(right_FV[:, drawn_SV].sum(2) / count_FS)))
+    low, high = np.quantile(np.concatenate(gaps), [_TAIL, 1 - _TAIL])
     return MetricRow(
         protocol,
         first.encoder,
@@ -126,18 +135,9 @@ def difference(
     )
 
 
-def _paired(first: Answers, second: Answers) -> Iterator[NDArray[np.float64]]:
-    """Top-1 of each in every draw, (draws,); the draws are the same if the videos are."""
-    same = set(first.video_ids) == set(second.video_ids)
-    for seed, one in enumerate((first, second)):
-        right_V = is_right(one, 1)[np.argsort(np.asarray(one.video_ids))]
-        draws = _draws(len(right_V), seed=_SEED if same else _SEED + seed)
-        yield np.concatenate([right_V[drawn_SV].mean(1) for drawn_SV in draws])
-
-
-def _draws(count: int, *, seed: int = _SEED) -> Iterator[NDArray[np.int64]]:
+def _draws(count: int) -> Iterator[NDArray[np.int64]]:
     """Indices of videos, (draws, count), a few draws at a time."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     step = max(1, min(_SAMPLES, _AT_ONCE // count))
     for start in range(0, _SAMPLES, step):
         yield rng.integers(0, count, (min(step, _SAMPLES - start), count))
