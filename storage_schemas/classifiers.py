@@ -24,7 +24,8 @@ class ClassifierFiles(EncoderFiles):
     Parameters
     ----------
     classes : sequence of str
-        Names by class index.
+        The class that each output stands for. Several outputs may stand for one, and one whose
+        name is empty for none: ImageNet's thousand classes as answers to nine.
     method : mapping
         What it was trained by, as `stages.evaluate.recognition` takes it.
     protocol, preset : str
@@ -50,6 +51,11 @@ class ClassifierFiles(EncoderFiles):
     epoch: int = 0
     selection: str = "last"
     test_accuracy: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Classes that it can answer, each once, in order (sorted)."""
+        return sorted(set(self.classes) - {""})
 
     @property
     def head(self) -> Path:

@@ -1,4 +1,4 @@
-"""Miniatures of the official layouts, with real encoded videos: two classes, three videos each.
+"""Miniatures of the official layouts, with real encoded videos: two classes, four videos each.
 
 ``WRITERS[name](folder)`` writes the data set that the source ``name`` reads. A class is a
 direction, so that a protocol run on a miniature can tell classes apart. Traps of the
@@ -20,7 +20,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 FRAMES, HEIGHT, WIDTH, SIDE = 12, 48, 64, 16
-SPLITS = ("train", "train", "test")  # of the three videos of a class
+SPLITS = ("train", "train", "test", "test")  # of the videos of a class
 
 
 def masks(label: int) -> NDArray[np.bool_]:

@@ -35,6 +35,7 @@ from stages.shard.shard import MakeShard
 from stages.sources.jhmdb import PuppetMasks
 from stages.sources.mini_kinetics200 import HumanBoxes
 from stages.sources.motion_shapes import MotionShapes
+from stages.sources.shape_masks import ShapeMasks
 from stages.synthesize.synthesize import Synthesize
 from stages.track.track import Track
 from storage_schemas.boxes import Boxes
@@ -151,6 +152,21 @@ def _human_boxes(stage: HumanBoxes, frames: Frames, folder: Path) -> str:
     return boxes_of(stage.process(boxes=boxes, frames=frames))
 
 
+def _shape_masks(stage: ShapeMasks, frames: Frames, folder: Path) -> str:
+    shapes = MotionShapes(
+        num_classes=2, train_per_class=1, test_per_class=1, num_frames=4, size=32, num_objects=2
+    )
+    dataset, video_id = shapes.run(ctx=Context(work=folder)), shapes.listing()[0].video_id
+    stored = vars(frames) | {
+        "video_id": video_id,
+        "jpegs": frames.jpegs[:4],
+        "pts_seconds": frames.pts_seconds[:4],
+        "source_frames": frames.source_frames[:4],
+    }
+    video = VideoFile(video_id, "digest", 1, dataset.videos_root / video_id)
+    return boxes_of(stage.process(videos=video, frames=Frames(**stored)))
+
+
 def _boxes(stage: Any, frames: Frames, folder: Path) -> str:
     return boxes_of(stage.process(frames=frames))
 
@@ -170,6 +186,7 @@ CASES: tuple[tuple[Stage, Callable[[Any, Frames, Path], str]], ...] = (
     (MakeShard(short_side=32), _shard),
     (PuppetMasks(), _puppet_masks),
     (HumanBoxes(), _human_boxes),
+    (ShapeMasks(), _shape_masks),
     (Synthesize(num_trajectories=8), _synthesize),
     (
         MotionShapes(

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pipeline.graph import Step
 from pipeline.parameters import OWN, cited
 from pipeline.source import Source, labels_of, split_of
+from pipeline.stage import VideoStage
 from stages.decode.decode import Decode
+from stages.evaluate.backgrounds.donors import ChooseDonors
+from stages.evaluate.backgrounds.videos import Backgrounds
 from stages.evaluate.diagnostics import Diagnostics
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
@@ -70,11 +73,15 @@ def trained(
     retrieval: Retrieval | None = None,
     finetune: Finetune | None = None,
     recognise: Recognise | None = None,
+    masks: VideoStage | None = None,
+    donors: ChooseDonors | None = None,
+    backgrounds: Backgrounds | None = None,
     prefix: str = "",
 ) -> list[Step]:
     """What a trained encoder is worth, see `evaluated`; without `clips` the encoder itself.
 
-    `prefix` is put before the names of steps on frames, which another branch may have, too.
+    `masks` reads the foregrounds of the videos. `prefix` is put before the names of steps on
+    frames, which another branch may have, too.
     """
     frames = decode.of(videos=videos, step_name=f"{prefix}decode")
     shards = MakeShard().of(frames=frames, step_name=f"{prefix}shard")
@@ -97,6 +104,9 @@ def trained(
         retrieval=retrieval,
         finetune=finetune,
         recognise=recognise,
+        masks=None if masks is None else masks.of(videos=videos, frames=frames),
+        donors=donors,
+        backgrounds=backgrounds,
         untrained=cited(GivenEncoder(encoder=training.encoder), OWN) if finetune else None,
     )
 
@@ -110,9 +120,14 @@ def evaluated(
     retrieval: Retrieval | None = None,
     finetune: Finetune | None = None,
     recognise: Recognise | None = None,
+    masks: Step | None = None,
+    donors: ChooseDonors | None = None,
+    backgrounds: Backgrounds | None = None,
     untrained: GivenEncoder | None = None,
 ) -> list[Step]:
     """The steps that give an encoder's numbers; with `finetune`, `recognise` tests the result.
+
+    Where there are `masks` of the foregrounds, `backgrounds` tests it before other backgrounds.
 
     An encoder that is `untrained` is fine-tuned as long, to be seen beside it.
     """
@@ -126,6 +141,7 @@ def evaluated(
     starts = [("", encoder)]
     if untrained is not None:
         starts.append(("_untrained", untrained.of(step_name="untrained")))
+    chosen = masks and (donors or ChooseDonors()).of(shards=shards, masks=masks, labels=labels)
     if finetune is not None:
         for suffix, start in starts:
             classifier = finetune.of(
@@ -135,4 +151,14 @@ def evaluated(
                 classifier=classifier, shards=shards, labels=labels, step_name=f"recognise{suffix}"
             )
             found.append(test)
+            if masks is not None:
+                variants = (backgrounds or Backgrounds()).of(
+                    classifier=classifier,
+                    shards=shards,
+                    masks=masks,
+                    donors=chosen,
+                    labels=labels,
+                    step_name=f"backgrounds{suffix}",
+                )
+                found.append(variants)
     return found

@@ -12,6 +12,8 @@ from typing import Any
 from pipeline.graph import Step
 from pipeline.parameters import OWN, cited
 from stages.decode.decode import Decode
+from stages.evaluate.backgrounds.donors import ChooseDonors
+from stages.evaluate.backgrounds.videos import Backgrounds
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.recognise import Recognise
@@ -37,6 +39,7 @@ from stages.pretrain.pretrain import Pretrain
 from stages.propose.slic import Slic
 from stages.report.report import Report
 from stages.sources.motion_shapes import Generated, MotionShapes
+from stages.sources.shape_masks import ShapeMasks
 from stages.synthesize.synthesize import Synthesize
 from stages.track.track import Track
 from workflows.steps import Steps, trained
@@ -63,7 +66,13 @@ BANK = cited(
     ),
     "tubelet: docs/quality.md",
 )
-CLIPS = cited(ExtractFeatures(num_clips=2, num_frames=FRAMES, frame_stride=STRIDE, size=SIZE), OWN)
+_TEST: Mapping[str, Any] = {
+    "num_clips": 2,
+    "num_frames": FRAMES,
+    "frame_stride": STRIDE,
+    "size": SIZE,
+}
+CLIPS = cited(ExtractFeatures(**_TEST), OWN)
 
 FINETUNING = cited(
     Finetune(
@@ -167,8 +176,10 @@ def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[S
         clips=CLIPS,
         retrieval=cited(Retrieval(ks=(1, 5, 10, 20), protocols=("A", "B", "C")), OWN),
         finetune=finetune,
-        recognise=cited(
-            Recognise(num_clips=2, num_frames=FRAMES, frame_stride=STRIDE, size=SIZE), OWN
-        ),
+        recognise=cited(Recognise(**_TEST), OWN),
+        masks=ShapeMasks(),
+        # The class is the motion: a box that moved would tell it.
+        donors=cited(ChooseDonors(box="video"), OWN),
+        backgrounds=cited(Backgrounds(**_TEST), OWN),
         prefix="shapes_",
     )

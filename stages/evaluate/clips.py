@@ -7,7 +7,7 @@ specs/downstream.md section 3; specs/rspnet.md section 5b ("cover").
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,24 @@ from pydantic import Field, model_validator
 
 from pipeline.parameters import OWN, Parameters
 from stages.learning.views import CropAndFlip, resized
-from storage_schemas.frames import Frames
 
 ClipRule = Literal["linspace", "even", "uniform", "cover"]
+
+
+class Decodable(Protocol):
+    """Frames that are decoded when asked for: `Frames`, or what is made of them."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def decode(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Frames (len(indices), H, W, 3), RGB."""
+        ...
 
 
 class EvaluationViews(Parameters):
@@ -67,7 +82,7 @@ class EvaluationViews(Parameters):
         """Views of a video."""
         return self.num_clips * self.num_crops
 
-    def cut(self, video: Frames) -> NDArray[np.uint8]:
+    def cut(self, video: Decodable) -> NDArray[np.uint8]:
         """Views (num_clips * num_crops, T, S, S, 3), crop by crop within a clip."""
         indices = self.indices(len(video))
         needed, place = np.unique(indices, return_inverse=True)

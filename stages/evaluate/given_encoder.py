@@ -99,7 +99,7 @@ def fitting_state(path: Path, spec: EncoderSpec) -> Mapping[str, Tensor]:
     from stages.learning.encoders.torchvision_weights import from_torchvision
     from storage_schemas.errors import ParameterError
 
-    state = _unwrapped(load_state(path))
+    state = unwrapped(load_state(path))
     with torch.device("meta"):
         ours = {key: value.shape for key, value in build(spec).state_dict().items()}
     whole = one_branch(state, "global")
@@ -118,15 +118,15 @@ def fitting_state(path: Path, spec: EncoderSpec) -> Mapping[str, Tensor]:
     return found
 
 
-def _unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
+def unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The weights alone, without what a training script packs around them."""
     for name in _WRAPPERS:
         inner = state.get(name)
         if isinstance(inner, Mapping):
-            return _unwrapped(inner)
+            return unwrapped(inner)
     for prefix in _PREFIXES:
         if any(key.startswith(prefix) for key in state):
-            return _unwrapped(
+            return unwrapped(
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             )
     return state

@@ -11,7 +11,7 @@ Efron, *Bootstrap methods: another look at the jackknife*, 1979 (percentile inte
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from storage_schemas.errors import ParameterError
 from storage_schemas.metrics import Answers, MetricRow, Metrics
 
 MEAN_CLASS = "mean class accuracy"
+# What is told as a difference of top-1, and between which forms of the protocol.
+DIFFERENCES = {"BG-gap": ("Mixed-Same", "Mixed-Rand"), "drop": ("Original", "No-FG")}
 _SAMPLES, _SEED, _TAIL = 1000, 0, 0.025
 _AT_ONCE = 1 << 22  # drawn videos in memory
 
@@ -91,6 +93,48 @@ def interval(metric: str, answers: Answers) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def difference(
+    metric: str, protocol: str, answers: Mapping[str, Answers], *, version: int
+) -> MetricRow:
+    """Top-1 of one form of a protocol minus that of another.
+
+    Parameters
+    ----------
+    metric : str
+        One of `DIFFERENCES`.
+    protocol : str
+    answers : mapping of form -> Answers
+        A video is drawn again in all forms that it has answers of, so that what they share
+        does not widen the interval.
+    version : int
+        Of the stage that answered.
+    """
+    first, second = (answers[form] for form in DIFFERENCES[metric])
+    videos = sorted({*first.video_ids, *second.video_ids})
+    place = {video_id: i for i, video_id in enumerate(videos)}
+    there_FV, right_FV = np.zeros((2, 2, len(videos)), np.bool_)
+    for i, one in enumerate((first, second)):
+        places = [place[video_id] for video_id in one.video_ids]
+        there_FV[i, places], right_FV[i, places] = True, is_right(one, 1)
+    gaps = []
+    for drawn_SV in _draws(len(videos)):
+        count_FS = np.maximum(there_FV[:, drawn_SV].sum(2), 1)
+        gaps.append(np.subtract(*(right_FV[:, drawn_SV].sum(2) / count_FS)))
+    low, high = np.quantile(np.concatenate(gaps), [_TAIL, 1 - _TAIL])
+    return MetricRow(
+        protocol,
+        first.encoder,
+        first.split,
+        metric,
+        value_of("top-1", first) - value_of("top-1", second),
+        len(first.video_ids),
+        preset=first.preset,
+        version=version,
+        low=float(low),
+        high=float(high),
+    )
+
+
 def _draws(count: int) -> Iterator[NDArray[np.int64]]:
     """Indices of videos, (draws, count), a few draws at a time."""
     rng = np.random.default_rng(_SEED)
@@ -113,11 +157,21 @@ def recompute(metrics: Metrics) -> list[tuple[MetricRow, float | None]]:
     by_key = {answers.key: answers for answers in metrics.answers}
     found: list[tuple[MetricRow, float | None]] = []
     for row in metrics.rows:
-        answers = by_key.get("/".join((row.protocol, row.preset, row.encoder, row.split)))
+        forms = [f"{row.protocol} {form}" for form in DIFFERENCES.get(row.metric, ())]
+        keys = [
+            "/".join((protocol, row.preset, row.encoder, row.split))
+            for protocol in forms or [row.protocol]
+        ]
+        answers = [by_key[key] for key in keys if key in by_key]
         if row.encoder == "chance":
             found.append((row, 1 / len(metrics.classes)))
+        elif len(answers) < len(keys):
+            found.append((row, None))
+        elif forms:
+            first, second = (value_of("top-1", one) for one in answers)
+            found.append((row, first - second))
         else:
-            found.append((row, None if answers is None else value_of(row.metric, answers)))
+            found.append((row, value_of(row.metric, answers[0])))
     return found
 
 

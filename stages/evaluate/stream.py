@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.stage import Context
-from stages.evaluate.clips import EvaluationViews
-from storage_schemas.frames import Frames
+from stages.evaluate.clips import Decodable, EvaluationViews
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,7 @@ _CPU_PIXELS, _GPU_PIXELS = 1 << 22, 1 << 26  # of the views in one pass
 
 
 def map_videos(
-    videos: Mapping[str, Frames],
+    videos: Mapping[str, Decodable],
     views: EvaluationViews,
     *,
     ctx: Context,
@@ -42,7 +41,7 @@ def map_videos(
 
     Parameters
     ----------
-    videos : mapping of video id -> Frames
+    videos : mapping of video id -> Decodable
     views : EvaluationViews
     ctx : Context
     network : callable
@@ -86,7 +85,7 @@ def map_videos(
 
 
 def decoded_ahead(
-    videos: Iterator[tuple[R, Frames]], views: EvaluationViews, *, decoders: int
+    videos: Iterator[tuple[R, Decodable]], views: EvaluationViews, *, decoders: int
 ) -> Iterator[tuple[R, NDArray[np.uint8]]]:
     """Views of each video in order; `decoders` threads work ahead within a bound of memory."""
     one = views.num_views * views.num_frames * views.size**2 * 3

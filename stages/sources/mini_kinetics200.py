@@ -24,9 +24,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage, VideoStage
@@ -40,6 +42,7 @@ from storage_schemas.frames import Frames
 from storage_schemas.labels import LabelRow
 from storage_schemas.videos import VideoFile
 
+Split = Literal["train", "val"]
 OFFICIAL = {"train": 80_000, "val": 5_000}
 _HEIGHT = 240  # of the frames that people were found in: ``ffmpeg -vf scale=-1:240``
 
@@ -70,12 +73,13 @@ class MiniKineticsBoxes(Source, name="mini_kinetics_boxes", version=1):
     """The file of boxes that each clip's people are in, under the clip's id."""
 
     path: Path = Path("mini_kinetics200")
+    splits: tuple[Split, ...] = Field(get_args(Split), min_length=1)
 
     def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
         """List the clips whose split has a file of boxes."""
         root = self.path.expanduser()
         rows, _ = read_rows(root)
-        files = {split: _box_file(root, split) for split in OFFICIAL}
+        files = {split: _box_file(root, split) for split in self.splits}
         there = {split: path for split, path in files.items() if path.is_file()}
         if not there:
             raise SourceError(

@@ -30,6 +30,7 @@ OTHER: dict[str, Any] = {
     "initial_std": 0.5,
     "colour_law": {},
     "weights": __file__,
+    "mapping": __file__,
     "max_boxes": 7,
     "fps_cap": 5.0,
     "scales": [300],

@@ -85,7 +85,7 @@ def test_labels_and_frames_of_every_video_are_in_the_store(world: World, name: s
     assert len(found.classes) == 2
     assert {row.video_id for row in found.rows} == set(frames)
     splits = [row.split for row in found.rows]
-    tests = 16 if name == "imagenet9" else 2
+    tests = 32 if name == "imagenet9" else 4
     assert (splits.count("train"), len(splits)) == (4, 4 + tests)
     length = 1 if name == "imagenet9" else miniatures.FRAMES
     assert {len(frames[video_id]) for video_id in frames} == {length}

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.stage import Context
 from stages.evaluate.recognise import Recognise, averaged, softmax
+from stages.evaluate.scoring import is_right
 from storage_schemas.classifiers import ClassifierFiles
 from storage_schemas.encoders import EncoderFiles
 from storage_schemas.errors import StageFailed
@@ -39,6 +40,23 @@ def test_the_order_of_views_does_not_matter(average: Any) -> None:
 
 def test_softmax_does_not_overflow() -> None:
     np.testing.assert_allclose(softmax(np.array([[1000.0, 0.0], [0.0, 0.0]])), [[1, 0], [0.5, 0.5]])
+
+
+def test_outputs_of_several_classes_or_of_none(tiny_encoder: EncoderFiles) -> None:
+    """downstream.md 14.8: the likeliest of all outputs answers, and -1 is always wrong."""
+    classifier = ClassifierFiles(**vars(tiny_encoder), classes=["dog", "", "bird", "dog", ""])
+    assert classifier.names == ["bird", "dog"]
+    scores = np.array([
+        [0.3, 0.1, 0.2, 0.25, 0.1],  # dog by its first output
+        [0.1, 0.1, 0.35, 0.3, 0.1],  # bird, though both outputs of dog have more together
+        [0.2, 0.1, 0.1, 0.2, 0.4],  # of no class
+    ])  # fmt: skip
+    for label in classifier.names:
+        labels = dict.fromkeys(["a.jpg", "b.jpg", "c.jpg"], label)
+        answers = Recognise().answers(classifier, scores, labels, protocol="p", split="test")
+        assert answers.ranked_VK[:, 0].tolist() == [1, 0, -1]
+        right = is_right(answers, 1)
+        assert right.tolist() == [label == "dog", label == "bird", False]
 
 
 def test_classes_the_classifier_does_not_know_are_named(

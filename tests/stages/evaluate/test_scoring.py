@@ -12,6 +12,7 @@ from stages.evaluate.scoring import (
     MEAN_CLASS,
     accuracies,
     chance,
+    difference,
     interval,
     ranked,
     recompute,
@@ -98,6 +99,52 @@ def test_everything_is_computed_again_from_the_answers() -> None:
     assert next(a for _, a in recompute(replace(metrics, answers=[other]))) != rows[0].value
     foreign = replace(rows[0], protocol="feature diagnostics")
     assert recompute(replace(metrics, rows=[foreign]))[0][1] is None
+
+
+def test_a_difference_of_two_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn together where the videos are the same, in whatever order; beside a loop."""
+    _, labels, same = random_answers(videos=60)
+    flipped = np.arange(60) % 7 == 0  # answers that are wrong in the other form
+    ranked_VK = np.where(flipped[:, None], (labels[:, None] + 1) % 9, same.ranked_VK)
+    rand = replace(same, ranked_VK=ranked_VK.astype(np.int32))
+    backwards = replace(
+        rand,
+        video_ids=rand.video_ids[::-1],
+        labels_V=rand.labels_V[::-1],
+        ranked_VK=rand.ranked_VK[::-1],
+        scores_VK=rand.scores_VK[::-1],
+    )
+    row = difference("BG-gap", "p", {"Mixed-Same": same, "Mixed-Rand": backwards}, version=2)
+    assert row.value == pytest.approx(value_of("top-1", same) - value_of("top-1", rand))
+    order = np.argsort(same.video_ids)
+    right = [(one.ranked_VK[:, 0] == labels)[order].astype(float) for one in (same, rand)]
+    draws = np.random.default_rng(0).integers(0, 60, (1000, 60))
+    gaps = [right[0][drawn].mean() - right[1][drawn].mean() for drawn in draws]
+    assert (row.low, row.high) == pytest.approx(tuple(np.quantile(gaps, [0.025, 0.975])))
+    assert (row.protocol, row.metric, row.n, row.version) == ("p", "BG-gap", 60, 2)
+    # Other videos are drawn for themselves, which leaves more to chance; some, in between.
+    others = replace(rand, video_ids=[f"other {v}" for v in rand.video_ids])
+    alone = difference("BG-gap", "p", {"Mixed-Same": same, "Mixed-Rand": others}, version=2)
+    assert alone.value == row.value
+    half = replace(rand, video_ids=[*rand.video_ids[:30], *others.video_ids[30:]])
+    between = difference("BG-gap", "p", {"Mixed-Same": same, "Mixed-Rand": half}, version=2)
+    widths = [one.high - one.low for one in (row, between, alone)]  # type: ignore[operator]
+    assert widths[0] < 0.9 * widths[1] < 0.8 * widths[2]
+    monkeypatch.setattr("stages.evaluate.scoring._AT_ONCE", 60 * 7)
+    again = difference("BG-gap", "p", {"Mixed-Same": same, "Mixed-Rand": rand}, version=2)
+    assert (again.low, again.high) == (row.low, row.high)
+
+
+def test_a_difference_is_computed_again() -> None:
+    _, _, answers = random_answers()
+    forms = {
+        "Original": replace(answers, protocol="p Original"),
+        "No-FG": replace(answers, protocol="p No-FG", ranked_VK=answers.ranked_VK[:, ::-1].copy()),
+    }
+    row = difference("drop", "p", forms, version=1)
+    assert row.value != 0
+    assert recompute(Metrics([row], list(forms.values()))) == [(row, row.value)]
+    assert recompute(Metrics([row], [forms["Original"]])) == [(row, None)]
 
 
 def test_top_five_needs_more_than_five_classes() -> None:

@@ -1,0 +1,1 @@
+"""Backgrounds challenge: the same actors or objects before other backgrounds, or without."""
