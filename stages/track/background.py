@@ -14,7 +14,6 @@ _LEAST = 4  # frames that a mosaic can be made of
 _LEAST_SHARE = 0.05  # of the frames that show a pixel, how many must show it at rest
 _END, _IDENTITY = 2, np.eye(3)  # samples at each end
 _TOLERANCE, _SIGMAS = 3.0, 3.5  # levels, robust deviations of the noise
-_STRAY = 8.0  # levels: more than this is no flicker but something that came and went
 _NEIGHBOURS, _RIM = np.ones((3, 3), np.uint8), np.ones((7, 7), np.uint8)
 _OUTLINE, _MIXED = np.ones((3, 3), np.uint8), 4  # see `Mosaic.differs`
 _SLACK = 0.15, 0.4  # pixels that the mosaic may be off by: the camera rests, or moves
@@ -61,6 +60,8 @@ def mosaic(
     hidden_THW: NDArray[np.uint8],
     to_canvas_T33: NDArray[np.float64],
     size: tuple[int, int],
+    *,
+    flicker: float,
 ) -> Mosaic | None:
     """Median of what rests, and how far it strays; None for too few frames.
 
@@ -72,6 +73,8 @@ def mosaic(
     to_canvas_T33 : ndarray of shape (T, 3, 3), float64
     size : tuple of int
         Height and width of the canvas.
+    flicker : float
+        Levels by which a pixel may stray beyond the noise; more is something that came and went.
 
     Notes
     -----
@@ -105,7 +108,7 @@ def mosaic(
     spread = last - quarter
     noise = float(np.median(spread[known])) / 1.35  # of a normal distribution
     tolerance = max(_TOLERANCE, _SIGMAS * noise)
-    tolerance += np.clip(spread - 1.35 * noise, 0, _STRAY)
+    tolerance += np.clip(spread - 1.35 * noise, 0, flicker)
     if ends is not None:
         before, strays = ends
         back = (strays <= tolerance) & (np.abs(before - middle) > tolerance)

@@ -14,7 +14,7 @@ _RANSAC_PIXELS = 0.25  # of the flow's resolution
 _LEAST_POINTS = 16
 _TRIES = 200  # of RANSAC; enough for a third of the points to find each other
 _AGREE, _BETTER = 0.7, 1.15  # share of points, times as many: see `fit_camera`
-_CELLS, _CELL_GAIN, _RIM_SHARE = 8, 0.25, 0.3  # see `camera_between`; grey levels
+_CELLS, _CELL_GAIN, _RIM_SHARE = 8, 0.25, 0.3  # see `explains`; grey levels
 _STILL = 0.1  # a camera that moves no corner by so many pixels rests
 TEXTURE = 2.0  # grey levels of local contrast that flow can be trusted from
 _LARGEST = 3.0  # area of a canvas in frames; a longer way of the camera is cut into pieces
@@ -24,21 +24,11 @@ _ANCHORS = 25  # frames of a piece that are laid onto their key frame
 
 
 def camera_between(
-    here_hw: NDArray[np.uint8],
-    before_hw: NDArray[np.uint8],
-    flow_hw2: NDArray[np.float32],
-    grid_hw2: NDArray[np.float32],
-    texture_hw: NDArray[np.uint8],
-) -> NDArray[np.float64] | None:
-    """Homography from a frame to the one before; None where the camera rests.
+    flow_hw2: NDArray[np.float32], grid_hw2: NDArray[np.float32], texture_hw: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Homography from a frame to the one before; the identity where nothing says otherwise.
 
-    Notes
-    -----
     RANSAC on the flow of textured points; OpenCV starts its generator anew in each call.
-    A camera moves everything: where its motion and rest explain the frames differently, its
-    motion must be right in most of 8 x 8 cells, in many of those along the frame's border,
-    and at three sides of it. Else the one textured thing before a plain wall would be the
-    background, and the wall would move.
     """
     points = np.s_[_GRID // 2 :: _GRID, _GRID // 2 :: _GRID]
     start, moved = grid_hw2[points].reshape(-1, 2), flow_hw2[points].reshape(-1, 2)
@@ -47,22 +37,38 @@ def camera_between(
         start, moved = start[known], moved[known]
     matrix = fit_camera(start, start + moved)
     if matrix is None:
-        return None
-    height, width = here_hw.shape
+        return np.eye(3)
+    height, width = texture_hw.shape
     corners = np.array([[[0, 0], [width, 0], [0, height], [width, height]]], np.float64)
     if np.abs(cv2.perspectiveTransform(corners, matrix) - corners).max() < _STILL / 2:
-        return None
-    shifted = cv2.warpPerspective(
-        before_hw,
-        matrix,
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+        return np.eye(3)
+    return np.asarray(matrix, np.float64)
+
+
+def explains(
+    matrix_33: NDArray[np.float64], here_hw: NDArray[np.uint8], before_hw: NDArray[np.uint8]
+) -> bool:
+    """Whether a camera's motion explains two frames better than its rest does.
+
+    Notes
+    -----
+    A camera moves everything: where its motion and rest explain the frames differently, its
+    motion must be right in most of 8 x 8 cells, in many of those along the frame's border,
+    and at all sides of it. Else the one textured thing before a plain wall would be the
+    background, and the wall would move.
+    """
+    if (matrix_33 == _IDENTITY).all():
+        return False
+    height, width = here_hw.shape
+    back = np.linalg.inv(matrix_33)
+    shifted = cv2.warpPerspective(  # whose border must not darken the blurred one inside
+        before_hw, back, (width, height), borderMode=cv2.BORDER_REPLICATE
     )
+    inside = warp(np.ones_like(before_hw), back, (height, width), nearest=True)
     smooth = cv2.GaussianBlur(here_hw, (5, 5), 0)  # else warping would win by blurring noise
     errors = [
         cv2.resize(
-            cv2.absdiff(smooth, cv2.GaussianBlur(other, (5, 5), 0)).astype(np.float32),
+            (cv2.absdiff(smooth, cv2.GaussianBlur(other, (5, 5), 0)) * inside).astype(np.float32),
             (_CELLS, _CELLS),
             interpolation=cv2.INTER_AREA,
         )
@@ -73,10 +79,8 @@ def camera_between(
     rim = np.ones_like(wins)
     rim[1:-1, 1:-1] = False
     sides = [wins[0], wins[-1], wins[:, 0], wins[:, -1]]
-    everywhere = wins[rim].mean() >= _RIM_SHARE and sum(side.any() for side in sides) >= 3
-    if not everywhere or wins.sum() < 2 * losses.sum():
-        return None
-    return np.asarray(matrix, np.float64)
+    everywhere = wins[rim].mean() >= _RIM_SHARE and all(side.any() for side in sides)
+    return bool(everywhere and wins.sum() >= 2 * losses.sum())
 
 
 def fit_camera(

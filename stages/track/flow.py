@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.track.camera import camera_between, pixel_grid, texture, warp
+from stages.track.camera import camera_between, explains, pixel_grid, texture, warp
 from stages.track.noise import noise_level, smooth
 
 _cv2: Any = cv2  # its stubs lack DIS
@@ -21,6 +21,7 @@ _MARGIN = 2.0  # pixels from the frame's border within which flow is a guess
 _NOISE = 2.0  # grey levels of detail that tell nothing
 _SMOOTH = 15, 15  # see `is_cut`
 _STEADY = 0.15  # see `steady`
+_SPAN = 4  # frames, see `rest`
 _LEFT = 0.8  # grey levels of noise that flow can do with
 _DETAIL = 7  # pixels of the flow's resolution: what is wider is light and shade
 
@@ -95,10 +96,8 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, min_match: float) -> Motion:
         flow = dis.calc(here, before, None)
         cut[t] = is_cut(here, before, flow, grid, min_match=min_match)
         if not cut[t]:
-            matrix = camera_between(here, before, flow, grid, grain[t])
-            backward[t] = flow
-            if matrix is not None:
-                camera[t] = matrix
+            backward[t], camera[t] = flow, camera_between(flow, grid, grain[t])
+    rest(camera, cut, half)
     steady(camera, cut)
     for t in range(1, count):
         if not cut[t]:
@@ -110,6 +109,29 @@ def measure_motion(grey_THW: NDArray[np.uint8], *, min_match: float) -> Motion:
     residual *= stretch
     camera = scale @ camera @ np.linalg.inv(scale)
     return Motion(backward, residual, change, grain, camera, cut)
+
+
+def rest(
+    camera_T33: NDArray[np.float64], cut_T: NDArray[np.bool_], half_Thw: NDArray[np.uint8]
+) -> None:
+    """Hold a camera still, in place, whose motion does not explain the frames.
+
+    Looked at over `_SPAN` frames, in which a slow camera goes far enough to tell; a frame
+    moves if any such stretch around it does.
+    """
+    shot = np.cumsum(cut_T)
+    moves = np.zeros(len(cut_T), np.bool_)
+    for number in range(1, int(shot[-1]) + 1):
+        frames = np.flatnonzero(shot == number)
+        first, last = int(frames[0]), int(frames[-1])
+        for stop in {*range(first + _SPAN, last, _SPAN // 2), last}:
+            start = max(first, stop - _SPAN)
+            chain = np.eye(3)
+            for t in range(start + 1, stop + 1):
+                chain = chain @ camera_T33[t]
+            if explains(chain / chain[2, 2], half_Thw[stop], half_Thw[start]):
+                moves[start + 1 : stop + 1] = True
+    camera_T33[~moves] = np.eye(3)
 
 
 def steady(camera_T33: NDArray[np.float64], cut_T: NDArray[np.bool_]) -> None:

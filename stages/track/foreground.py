@@ -14,6 +14,7 @@ from stages.track.camera import TEXTURE, anchor, pieces
 from stages.track.flow import Motion, flow_engine
 from stages.track.labelling import label
 from stages.track.noise import noise_level, smooth
+from stages.track.passing import passing
 from stages.track.resting import resting
 
 _KERNEL = np.ones((3, 3), np.uint8)
@@ -26,6 +27,8 @@ _SAMPLES = 21  # frames that a mosaic is made of
 _INNER = np.ones((21, 21), np.uint8)  # flow goes beyond an outline by half of it
 _PARTLY = 0.2  # share of a region that moves
 _LEFT = 0.8  # grey levels of noise
+_NOISY = 2.0  # grey levels of noise in which flow misses what is slow
+_FLICKER, _NOISY_FLICKER = 8.0, 2.0  # levels by which a place at rest may vary beyond the noise
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,8 +108,11 @@ def find_regions(
     count, height, width = planes[0].shape
     labels_THW = np.zeros(planes[0].shape, np.uint8)
     strength = [np.zeros(1, np.float32)] * count
-    if (motion.camera_T33 == np.eye(3)).all():  # else a texture that moves would be noise
-        planes = [smooth(one, noise_level(one), left=_LEFT) for one in planes]
+    still, noisy = bool((motion.camera_T33 == np.eye(3)).all()), False
+    if still:  # else a texture that moves would be noise
+        noise = [noise_level(one) for one in planes]
+        noisy = noise[0] >= _NOISY
+        planes = [smooth(one, level, left=_LEFT) for one, level in zip(planes, noise, strict=True)]
     planes = [np.stack([cv2.GaussianBlur(one, (3, 3), 0) for one in plane]) for plane in planes]
     found = [
         moving_pixels(motion, t, min_motion=min_motion, noise_factor=noise_factor)
@@ -125,7 +131,12 @@ def find_regions(
                 sure_Thw[span], changes_Thw[span], half_camera[span], min_area=min_area
             )
             cut = [plane[span] for plane in planes]
-            grounds = mosaics(cut, objects_Thw, to_canvas, size)
+            if noisy or not still:
+                slow_Thw = passing(cut, scale @ to_canvas @ np.linalg.inv(scale))
+                objects_Thw |= slow_Thw
+                moving_Thw[span] |= slow_Thw
+            flicker = _NOISY_FLICKER if noisy else _FLICKER
+            grounds = mosaics(cut, objects_Thw, to_canvas, size, flicker=flicker)
             maps = back_maps(planes, to_canvas)
             for i, t in enumerate(frames):
                 changed = enlarge(objects_Thw[i], (height, width))
@@ -161,6 +172,8 @@ def mosaics(
     objects_Thw: NDArray[np.uint8],
     to_canvas_T33: NDArray[np.float64],
     size: tuple[int, int],
+    *,
+    flicker: float,
 ) -> list[Mosaic]:
     """One mosaic for each plane; none at all for too few frames.
 
@@ -177,11 +190,11 @@ def mosaics(
     samples = [plane[chosen] for plane in planes]
     objects = [enlarge(objects_Thw[t], (height, width)) for t in chosen]
     hidden = np.stack([cv2.dilate(one, _KERNEL) for one in objects])
-    grounds = _mosaics(samples, hidden, places, size)
+    grounds = _mosaics(samples, hidden, places, size, flicker)
     if not grounds:
         return []
     hidden |= whole_objects(samples, objects, grounds, places)
-    return _mosaics(samples, hidden, places, size) or grounds
+    return _mosaics(samples, hidden, places, size, flicker) or grounds
 
 
 def whole_objects(
@@ -206,6 +219,7 @@ def _mosaics(
     hidden_THW: NDArray[np.uint8],
     to_canvas_T33: NDArray[np.float64],
     size: tuple[int, int],
+    flicker: float,
 ) -> list[Mosaic]:
     height, width = hidden_THW.shape[1:]
     made = []
@@ -217,6 +231,7 @@ def _mosaics(
             np.stack([enlarge(one, shape) for one in hidden_THW]),
             scale @ to_canvas_T33 @ np.linalg.inv(scale),
             (round(size[0] * scale[1, 1]), round(size[1] * scale[0, 0])),
+            flicker=flicker,
         )
         if found is None:
             return []
