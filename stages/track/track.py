@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stages.track.tube import Patch, Tube
 
 
-class Track(VideoStage, name="track", version=4):
+class Track(VideoStage, name="track", version=5):
     """Find the moving objects of a video.
 
     A back-end finds regions in each frame, regions of neighbouring frames are linked into

@@ -22,13 +22,13 @@ def film() -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_background_is_what_is_seen_when_nothing_hides_it() -> None:
     images, hidden = film()
-    ground = mosaic(images, hidden, REST, SIZE)
+    ground = mosaic(images, hidden, REST, SIZE, flicker=8)
     assert ground is not None
     np.testing.assert_array_equal(ground.middle_HW, scenery())
     out, known = ground.differs(images[0], np.eye(3))
     np.testing.assert_array_equal(out > 0, hidden[0] > 0)
     assert known.all()
-    fooled = mosaic(images, np.zeros_like(hidden), REST, SIZE)
+    fooled = mosaic(images, np.zeros_like(hidden), REST, SIZE, flicker=8)
     assert fooled is not None
     assert (fooled.middle_HW[10:20, 10:20] == 250).all()
 
@@ -36,7 +36,7 @@ def test_the_background_is_what_is_seen_when_nothing_hides_it() -> None:
 def test_what_is_never_seen_is_unknown_and_differs_from_nothing() -> None:
     images, hidden = film()
     hidden[:, 10:20, 10:20] = 1
-    ground = mosaic(images, hidden, REST, SIZE)
+    ground = mosaic(images, hidden, REST, SIZE, flicker=8)
     assert ground is not None
     out, known = ground.differs(images[0], np.eye(3))
     assert not known[10:20, 10:20].any()
@@ -45,7 +45,7 @@ def test_what_is_never_seen_is_unknown_and_differs_from_nothing() -> None:
 
 
 def test_a_brighter_exposure_is_no_difference() -> None:
-    ground = mosaic(*film(), REST, SIZE)
+    ground = mosaic(*film(), REST, SIZE, flicker=8)
     assert ground is not None
     out, _ = ground.differs(scenery() + np.uint8(20), np.eye(3))
     assert not out.any()
@@ -57,7 +57,7 @@ def test_the_tolerance_follows_the_noise() -> None:
     shares = []
     for sigma in (1, 10):
         noisy = np.clip(still + rng.normal(0, sigma, (9, *SIZE)), 0, 255).astype(np.uint8)
-        ground = mosaic(noisy, np.zeros_like(noisy), REST, SIZE)
+        ground = mosaic(noisy, np.zeros_like(noisy), REST, SIZE, flicker=8)
         assert ground is not None
         assert (ground.differs(noisy[4], np.eye(3))[0] > 0).mean() < 0.02
         shares.append((ground.differs(still + np.uint8(15), np.eye(3))[0] > 0).mean())
@@ -70,7 +70,7 @@ def test_frames_of_a_moving_camera_are_laid_together() -> None:
     places = np.tile(np.eye(3), (9, 1, 1))
     places[:, 0, 2] = np.arange(9) * 5
     images = np.stack([wide[:, 5 * i : 5 * i + 60] for i in range(9)])
-    ground = mosaic(images, np.zeros_like(images), places, (40, 100))
+    ground = mosaic(images, np.zeros_like(images), places, (40, 100), flicker=8)
     assert ground is not None
     np.testing.assert_array_equal(ground.middle_HW[4:-4, 10:-10], wide[4:-4, 10:-10])
     out, known = ground.differs(images[8], np.linalg.inv(places[8]))
@@ -80,5 +80,8 @@ def test_frames_of_a_moving_camera_are_laid_together() -> None:
 
 def test_too_few_frames_make_no_background() -> None:
     assert (
-        mosaic(np.zeros((3, *SIZE), np.uint8), np.zeros((3, *SIZE), np.uint8), REST, SIZE) is None
+        mosaic(
+            np.zeros((3, *SIZE), np.uint8), np.zeros((3, *SIZE), np.uint8), REST, SIZE, flicker=8
+        )
+        is None
     )

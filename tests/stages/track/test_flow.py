@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.scenes import Scene, SceneSpec, render
-from stages.track.flow import Motion, measure_motion, residual_motion, steady
+from stages.track.camera import explains
+from stages.track.flow import Motion, measure_motion, residual_motion, rest, steady
 
 SIZE = {"height": 120, "width": 160}
 
@@ -82,6 +83,26 @@ def test_a_camera_that_moves_once_in_a_while_rests() -> None:
     steady(camera, cut)
     assert (camera[:20] == np.eye(3)).all()
     assert camera[30, 0, 2] == 1
+
+
+def test_a_pan_too_slow_for_two_frames_is_told_over_some() -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(0).random((80, 200)), (0, 0), 3)
+    image = np.interp(image, (image.min(), image.max()), (60, 150)).astype(np.float32)
+    step = np.eye(3)
+    step[0, 2] = 0.1
+    frames = [
+        cv2.warpAffine(image, np.float32([[1, 0, -50 - 0.1 * t], [0, 1, 0]]), (100, 80))
+        for t in range(9)
+    ]
+    half = np.stack(frames).round().astype(np.uint8)
+    cut = np.arange(9) == 0
+    camera = np.tile(step, (9, 1, 1))
+    assert not explains(step, half[1], half[0])
+    rest(camera, cut, half)
+    assert (camera[1:] == step).all()
+    still = np.tile(step, (9, 1, 1))  # the same claim about a picture that rests
+    rest(still, cut, np.repeat(half[:1], 9, axis=0))
+    assert (still == np.eye(3)).all()
 
 
 def test_what_the_camera_has_just_brought_into_view_has_no_motion() -> None:

@@ -9,7 +9,7 @@ from stages.track.footage import read
 
 
 def test_its_parameters_reach_the_regions() -> None:
-    scene = render(SceneSpec(seed=2, num_frames=12, height=120, width=160))
+    scene = render(SceneSpec(seed=2, num_frames=12))
     footage = read(scene.frames(), 0, 99, working_side=120)
     motion = measure_motion(footage.planes[0], min_match=0.5)
     shares = []
