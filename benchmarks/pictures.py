@@ -4,6 +4,7 @@
 
 Times are of the process; "plain" is the same film without anything drawn, so the difference
 is the drawing. Bytes of a sheet are those of one video at quality 80, before `encode_under`.
+``--readme docs/images/stages.jpg`` draws the sheets that the README shows, and measures nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import cv2
 
 from pipeline.film import annotate, write_film
+from pipeline.pictures import encode_under, stack
 from pipeline.sheet import contact_sheet
 from pipeline.stage import VideoStage
 from stages.decode.decode import Decode
@@ -32,6 +34,8 @@ from storage_schemas.videos import VideoFile
 
 CLIPS = Path(__file__).parents[1] / "assets" / "clips"
 ROUNDS = 3
+README = (("gymnast_cam03", Track), ("walker_b", Track), ("box_b", Slic), ("walker_b", Detect))
+MAX_BYTES = 280_000
 
 
 def best(work: Callable[[], Any]) -> float:
@@ -60,17 +64,35 @@ def measure(stage: VideoStage, frames: Frames, film: Path) -> tuple[float, int, 
     return sheet_seconds, size, best(shoot), film.stat().st_size
 
 
+def decoded(path: Path) -> Frames:
+    """Frames of a clip as the pipeline stores them."""
+    return Decode().process(videos=VideoFile(path.name, "", path.stat().st_size, path))
+
+
+def draw_readme(path: Path) -> None:
+    """Write the contact sheets of some clips below each other."""
+    sheets = []
+    for name, kind in README:
+        frames, stage = decoded(CLIPS / f"{name}.mp4"), kind()
+        sheets.append(contact_sheet(stage, stage.process(frames=frames), frames))
+    path.write_bytes(encode_under(stack(sheets), max_bytes=MAX_BYTES))
+
+
 def main() -> None:
     """Print a line for each clip and stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", nargs="*", type=Path, default=[CLIPS / "walker_a.mp4"])
-    paths = parser.parse_args().clips
+    parser.add_argument("--readme", type=Path, metavar="FILE")
+    options = parser.parse_args()
     cv2.setNumThreads(1)
+    if options.readme:
+        draw_readme(options.readme)
+        return
     film = Path(tempfile.mkdtemp()) / "film.mp4"
     print("| clip | stage | sheet ms | sheet kB | film ms/frame | drawing ms/frame | film kB/s |")
     print("|---|---|---|---|---|---|---|")
-    for path in paths:
-        frames = Decode().process(videos=VideoFile(path.name, "", path.stat().st_size, path))
+    for path in options.clips:
+        frames = decoded(path)
         plain = None
         for stage in (Decode(), Track(), Detect(), RandomBoxes(), Slic(), Felzenszwalb()):
             sheet, sheet_bytes, seconds, film_bytes = measure(stage, frames, film)
