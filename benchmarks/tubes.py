@@ -1,12 +1,12 @@
 """Quality and speed of tubes: procedural scenes with exact truth, real sequences where present.
 
 ``python benchmarks/tubes.py`` prints the tables of `docs/quality.md`. The scenes are those of
-`benchmarks.scenes.grid` with the held-out seeds 91..94; 1..10 and 41..50 are for tuning
+`benchmarks.scenes.grid` with the held-out seeds 211..214; 1..10 and 41..50 are for tuning
 (``--seeds 1 2``).
 Annotated sequences in MOT format (``NAME.mp4`` beside ``NAME.txt``) are read from the folder
 of ``--mot`` or ``TUBELET_MOT``; without one the table says so. ``--track`` gives parameters:
 ``--track '{"min_area": 0.002}'``. Other back-ends, on a few scenes:
-``--backend saliency --seeds 91 --only "1 object" stopping --skip mot speed``; `features` takes
+``--backend saliency --seeds 211 --only "1 object" stopping --skip mot speed``; `features` takes
 the weights of ``--encoder FILE`` and without them draws them, and the table says so.
 """
 
@@ -37,7 +37,7 @@ from storage_schemas.frames import Frames
 from storage_schemas.videos import VideoFile
 
 CLIPS = sorted((Path(__file__).parents[1] / "assets" / "clips").glob("*.mp4"))
-HELD_OUT = (91, 92, 93, 94)
+HELD_OUT = (211, 212, 213, 214)
 ROUNDS = 3
 _SEEN = 0.25  # an object that shows less than this share of itself is not asked for
 _MATCH = 0.5  # IoU of boxes that belong together
