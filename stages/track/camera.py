@@ -60,7 +60,7 @@ def explains(
     if (matrix_33 == _IDENTITY).all():
         return False
     height, width = here_hw.shape
-    back = np.linalg.inv(matrix_33)
+    back = np.asarray(np.linalg.inv(matrix_33), np.float64)
     shifted = cv2.warpPerspective(  # whose border must not darken the blurred one inside
         before_hw, back, (width, height), borderMode=cv2.BORDER_REPLICATE
     )
