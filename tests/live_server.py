@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,9 +32,16 @@ def call(path: str, body: Any = None) -> Any:
     request = urllib.request.Request(
         API + path, data=data, headers={"content-type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
+    for pause in (1, 2, 4, 8, None):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                text = answer.read()
+            return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or pause is None:  # its database is busy
+                raise
+        time.sleep(pause)
+    raise AssertionError
 
 
 def wait_for(what: Callable[[], Any], *, seconds: float = 240) -> Any:
