@@ -4,16 +4,17 @@
 All four do what ``tubelet run`` does and differ in the recipe that they begin with.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import Flow, flow
+from prefect import Flow, flow, get_run_logger
 from pydantic import Field
 
 from pipeline.graph import walk
 from pipeline.run import Result
 from pipeline.store import Store
-from pipeline.supervise import Options
+from pipeline.supervise import Event, Options
 from workflows import recipes
 from workflows.flow import run_in_flow, task_runner
 from workflows.session import DEFAULT_STORE, Request, start
@@ -23,7 +24,8 @@ _STAGES = tuple(
     sorted({s.stage.name for name in _RECIPES for s in walk(recipes.load(name), unread=True)})
 )
 RecipeName = Literal[_RECIPES]  # type: ignore[valid-type]
-StageName = Literal[_STAGES]  # type: ignore[valid-type]
+# "none" and not None: Prefect's form hides the choices of what may be None.
+StageName = Literal["none", *_STAGES]  # type: ignore[valid-type]
 Device = Literal["auto", "cpu", "cuda"]
 
 # Google's style, which is the one that Prefect reads the texts of its forms from.
@@ -44,14 +46,38 @@ Args:
 """
 
 
+def _chosen(stage: str) -> str | None:
+    return None if stage == "none" else stage
+
+
+def _teller() -> Callable[[Event], None]:
+    """Lines in the log of the flow run at hand."""
+    logger = get_run_logger()
+
+    def tell(event: Event) -> None:
+        label = event.node.label
+        if event.kind == "started":
+            logger.info("%s: started", label)
+        elif event.kind == "waiting":
+            logger.info("%s: another run is computing it, waiting", label)
+        elif event.kind == "item" and event.text:
+            logger.warning("%s: quarantined: %s", label, event.text)
+        elif event.kind == "ended" and event.status == "failed":
+            logger.error("%s: %s", label, event.text)
+        elif event.kind == "ended" and event.status != "cached":
+            logger.info("%s: %s", label, event.status)
+
+    return tell
+
+
 def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
     def run(
         recipe: RecipeName = recipe,
-        data: str | None = None,
+        data: str = "",
         set: list[str] = [],  # noqa: B006 - Prefect copies it
-        only: StageName | None = None,
-        from_stage: StageName | None = None,
-        force: StageName | None = None,
+        only: StageName = "none",
+        from_stage: StageName = "none",
+        force: StageName = "none",
         store: str = str(DEFAULT_STORE),
         workers: Annotated[int, Field(ge=1)] = Options.workers,
         threads: Annotated[int, Field(ge=1)] = 1,
@@ -61,10 +87,10 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
         request = Request(
             recipe,
             set,
-            data=None if data is None else Path(data).expanduser(),
-            only=only,
-            from_step=from_stage,
-            force=force,
+            data=Path(data).expanduser() if data else None,
+            only=_chosen(only),
+            from_step=_chosen(from_stage),
+            force=_chosen(force),
         )
         opened = Store(Path(store).expanduser())
         options = Options(
@@ -73,7 +99,8 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
             device=device,
             max_failed_fraction=max_failed_fraction,
         )
-        return run_in_flow(Result(start(request, opened)), opened, options, recipe=recipe)
+        result = Result(start(request, opened))
+        return run_in_flow(result, opened, options, recipe=recipe, on_event=_teller())
 
     run.__name__ = run.__qualname__ = name
     run.__doc__ = description + _ARGUMENTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +48,7 @@ def serve(
         parameters["data"] = str(data.expanduser().absolute())
     if settings:
         parameters["set"] = settings
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # what runs tell is shown here, too
     with server.started(Store(store), port) as url:
         console.print(f"Prefect UI at {url.removesuffix('/api')} (Ctrl-C ends it)", highlight=False)
         _serve(names, parameters, cron=cron, interval=interval)

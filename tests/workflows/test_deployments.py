@@ -1,121 +1,42 @@
-"""Deployments on a real server: forms, a work pool with a real worker, ``tubelet serve``."""
+"""Deployments on a real server: forms, a work pool with a real worker, ``tubelet serve``, pages."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from live_server import (
+    API,
+    CLIPS,
+    PORT,
+    SMALL,
+    TUBELET,
+    call,
+    environment,
+    prefect,
+    running,
+    wait_for,
+)
 
 from pipeline.store import Store
 
-ROOT = Path(__file__).parents[2]
-CLIPS = ROOT / "assets" / "clips"
-PORT = 4317
-API = f"http://127.0.0.1:{PORT}/api"
-TUBELET = [sys.executable, "-c", "from workflows.cli import main; main()"]
-SMALL = ["detect.frame_stride=64", "track.backend.name=motion"]
-
 pytestmark = [
     pytest.mark.prefect,
+    pytest.mark.usefixtures("live_server"),
     pytest.mark.xdist_group("prefect"),
     pytest.mark.filterwarnings("default"),  # Prefect's own dependencies warn
 ]
-
-
-def call(path: str, body: Any = None) -> Any:
-    """The server's answer to a request, as the pages of the UI make them."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        API + path, data=data, headers={"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
-def wait_for(what: Callable[[], Any], *, seconds: float = 240) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "nothing came"
-        time.sleep(0.5)
-    return found
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Without what another server of these tests has set."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    return inherited | {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        "PYTHONWARNINGS": "ignore",
-        **more,
-    }
-
-
-def prefect(*arguments: str) -> str:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    done = subprocess.run(
-        command,
-        env=environment(PREFECT_API_URL=API),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@contextmanager
-def running(command: list[str], folder: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is interrupted in the end, as by Ctrl-C."""
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, env=environment(**more), cwd=folder, stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """``tubelet ui``: other than the server of the other tests it makes scheduled runs."""
-    folder = tmp_path_factory.mktemp("server")
-    often = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}  # a minute otherwise
-    with running([*TUBELET, "ui", "--port", str(PORT)], folder, **often) as process:
-        wait_for(lambda: process.poll() is not None or answers())
-        assert process.poll() is None, (folder / "log").read_text()
-        yield
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-
-
-def answers() -> bool:
-    try:
-        return call("/health") is True
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -141,8 +62,7 @@ def test_forms_have_choices_bounds_and_texts() -> None:
         assert all(field.get("description") for field in form.values())
         assert {"ctp_ucf101", "preprocess", "full"} <= set(form["recipe"]["enum"])
         for name in ("only", "from_stage", "force"):
-            (choices,) = (one["enum"] for one in form[name]["anyOf"] if "enum" in one)
-            assert {"slic", "pretrain", "report"} <= set(choices)
+            assert {"none", "slic", "pretrain", "report"} <= set(form[name]["enum"])
         assert (form["workers"]["minimum"], form["max_failed_fraction"]["maximum"]) == (1, 1)
     defaults = {
         name: flow.parameters.model_dump()["properties"]["recipe"]["default"]
@@ -232,3 +152,65 @@ def test_a_cancelled_run_ends_its_children_and_resumes(videos: Path, tmp_path: P
             assert b"tubelet preprocess" in page.read()
         served.send_signal(signal.SIGINT)
         assert served.wait(60) == 0
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+SCREENSHOTS = os.environ.get("TUBELET_SCREENSHOTS")  # docs/images: the pictures of the docs
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+def test_pages_show_the_run_its_picture_and_the_form(videos: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    prefect("deploy", "--all")
+    for name in ("dog", "walker_a"):
+        (videos / f"{name}.mp4").symlink_to(CLIPS / f"{name}.mp4")
+    code = (
+        "import sys; from workflows.deployments import ingest; ingest(data=sys.argv[1], store='s')"
+    )
+    run = [sys.executable, "-c", code, str(videos)]
+    subprocess.run(run, env=environment(PREFECT_API_URL=API), cwd=tmp_path, check=True)
+    (flow_run, *_) = call(
+        "/flow_runs/filter",
+        {
+            "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+            "sort": "EXPECTED_START_TIME_DESC",
+        },
+    )
+    of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}}
+    artifacts = {one["key"]: one["id"] for one in call("/artifacts/filter", of_run)}
+    ingest = call("/deployments/name/ingest/local")["id"]
+    pages = {
+        "prefect-run": f"/runs/flow-run/{flow_run['id']}",
+        "prefect-picture": f"/artifacts/artifact/{artifacts['track-preview']}",
+        "prefect-table": f"/artifacts/artifact/{artifacts['preprocess-run']}",
+        "prefect-form": f"/deployments/deployment/{ingest}/run",
+    }
+    asked, text, widths = set(), {}, []
+    with sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.on("request", lambda request: asked.add(request.url.partition("://")[2].split("/")[0]))
+        for name, path in pages.items():
+            page.goto(f"http://127.0.0.1:{PORT}{path}", timeout=120_000)
+            page.wait_for_load_state("networkidle", timeout=120_000)
+            if name == "prefect-picture":
+                picture = page.locator("img[src^='data:image/jpeg']").first
+                picture.wait_for(timeout=60_000)
+                widths.append(picture.evaluate("image => image.naturalWidth"))
+            page.wait_for_timeout(1500)  # the graph is drawn after the network has become idle
+            text[name] = page.inner_text("body")
+            if SCREENSHOTS:
+                page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
+        browser.close()
+    assert "9 Task runs" in text["prefect-run"]
+    assert "Completed" in text["prefect-run"]
+    assert widths[0] > 300
+    assert "new videos" in text["prefect-table"]
+    for word in ("recipe", "data", "from_stage", "max_failed_fraction", "Run just this stage."):
+        assert word in text["prefect-form"]
+    assert asked - {""} == {f"127.0.0.1:{PORT}"}  # nothing comes from the internet
