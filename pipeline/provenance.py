@@ -53,7 +53,8 @@ def _git(root: Path, *arguments: str) -> str:
     """What git says; empty if there is no git or no checkout."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
+            # Asking must not take the index lock from somebody who works in the checkout.
+            ["git", "--no-optional-locks", "-C", str(root), *arguments],
             capture_output=True, text=True, timeout=_GIT_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
