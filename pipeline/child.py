@@ -130,7 +130,7 @@ def _run_videos(
 
         def work(video_id: str = video_id, target: Path = items / name) -> None:
             inputs = {role: reader[video_id] for role, reader in readers.items()}
-            _write_item(stage, target, process(**inputs, **extra))
+            write_item(stage, target, process(**inputs, **extra))
 
         try:
             retrying(work, what=video_id)
@@ -261,7 +261,8 @@ def _item_reader(role: Role, folders: list[Path], locations: Mapping[str, str]) 
     return _LocatedVideos(items, locations) if role.noun is VideoFile else items
 
 
-def _write_item(stage: Stage, target: Path, result: Any) -> None:
+def write_item(stage: Stage, target: Path, result: Any) -> None:
+    """Keep the result of one video in staging; `target` is there when it is whole."""
     if not isinstance(result, stage.output):
         raise TypeError(f"{type(stage).__name__}.process returned {type(result).__name__}")
     assert isinstance(result, ItemNoun)

@@ -1,4 +1,4 @@
-"""Garbage collection: what no recipe's last run refers to any more."""
+"""Garbage collection: what no recipe's last run and no pinned run refers to any more."""
 
 from __future__ import annotations
 
@@ -6,24 +6,41 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
 
 from pipeline.locks import lock_file
 from pipeline.records import recorded_keys
 from pipeline.store import Store
 from storage_schemas.errors import StoreError
+from storage_schemas.manifest import MANIFEST_NAME
+
+Kind = Literal["artifact", "remains", "staging", "temporary"]
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """An artifact or a staging folder that may go."""
+    """Something that may go.
+
+    ``artifact``; ``remains`` of one whose removal was interrupted; ``staging``, unfinished
+    work of a run that nobody remembers; ``temporary``, a small file that a process left
+    when it died while writing it.
+    """
 
     key: str
-    kind: str
+    kind: Kind
     bytes: int
+
+    @property
+    def stage(self) -> str:
+        """Stage of its key; empty for what has none."""
+        return self.key.rpartition("-")[0] if self.kind != "temporary" else ""
 
 
 def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
-    """Artifacts that neither a recorded run nor `keep` rests on, and staging without a run.
+    """What neither a recorded run nor `keep` rests on, and leftovers of dead processes.
 
     Parameters
     ----------
@@ -31,6 +48,25 @@ def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
     keep : iterable of str
         Further keys to keep, with all they rest on.
     """
+    live = reached(store, keep)
+    dead = [key for key in list(store.keys()) if key not in live]
+    found = [Garbage(key, "artifact", store.read_manifest(key).bytes) for key in dead]
+    for folder in sorted((store.root / "artifacts").glob("*/*")):
+        if not (folder / MANIFEST_NAME).exists():
+            found.append(Garbage(folder.name, "remains", _size(folder)))
+    for key, size in staged(store).items():
+        if key not in live:
+            found.append(Garbage(key, "staging", size))
+    for pattern in (".*.tmp", "runs/.*.tmp", "runs/*/.*.tmp", "pins/.*.tmp"):
+        for path in sorted(store.root.glob(pattern)):
+            if _writer_is_dead(path):
+                name = str(path.relative_to(store.root))
+                found.append(Garbage(name, "temporary", path.stat().st_size))
+    return found
+
+
+def reached(store: Store, keep: Iterable[str] = ()) -> set[str]:
+    """Keys that recorded and pinned runs, and `keep`, rest on, in the store or not."""
     live: set[str] = set()
     pending = [*recorded_keys(store), *keep]
     while pending:
@@ -40,17 +76,20 @@ def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
         live.add(key)
         if store.damage(key) != "absent":
             pending += [k for keys in store.read_manifest(key).inputs.values() for k in keys]
-    dead = [key for key in list(store.keys()) if key not in live]
-    found = [Garbage(key, "artifact", store.read_manifest(key).bytes) for key in dead]
-    for entry in sorted((store.root / "staging").iterdir()):
-        if entry.name not in live:
-            size = sum(f.stat().st_size for f in entry.rglob("*") if f.is_file())
-            found.append(Garbage(entry.name, "staging", size))
-    return found
+    return live
+
+
+def staged(store: Store) -> dict[str, int]:
+    """Bytes of unfinished work by key; that of a run that died is resumed by the next."""
+    entries = sorted((store.root / "staging").iterdir())
+    return {entry.name: _size(entry) for entry in entries}
 
 
 def remove(store: Store, garbage: Garbage) -> bool:
     """Remove one; False if another run holds its key right now."""
+    if garbage.kind == "temporary":
+        (store.root / garbage.key).unlink(missing_ok=True)
+        return True
     waited = False
 
     def refuse() -> None:
@@ -60,12 +99,22 @@ def remove(store: Store, garbage: Garbage) -> bool:
 
     try:
         with lock_file(store.root / "locks" / f"{garbage.key}.lock", on_wait=refuse):
-            if garbage.kind == "artifact":
-                store.discard(garbage.key)
-            else:
+            if garbage.kind == "staging":
                 shutil.rmtree(store.root / "staging" / garbage.key, ignore_errors=True)
+            else:
+                store.discard(garbage.key)
     except StoreError:
         if waited:
             return False
         raise
-    return not os.path.exists(store.folder(garbage.key))
+    return not os.path.exists(store.folder(garbage.key)) or garbage.kind == "staging"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _writer_is_dead(path: Path) -> bool:
+    """Whether the process is gone that `pipeline.store.write_atomically` named the file by."""
+    number = path.name.split(".")[-2]
+    return number.isdigit() and not psutil.pid_exists(int(number))

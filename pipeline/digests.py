@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
 
@@ -62,6 +62,14 @@ class Digests:
         if self._on_hashed:
             self._on_hashed(path, state[0])
         return digest
+
+    def places(self, digests: Collection[str]) -> dict[str, list[Path]]:
+        """Digest -> files that had this content when they were last read, by name."""
+        found: dict[str, list[Path]] = {}
+        for name, digest in self._connection.execute("SELECT path, sha256 FROM digests"):
+            if digest in digests:
+                found.setdefault(digest, []).append(Path(os.fsdecode(name)))
+        return {digest: sorted(paths) for digest, paths in found.items()}
 
     def close(self) -> None:
         """Close the database."""

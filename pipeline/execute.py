@@ -7,7 +7,6 @@ with its cause and the rest of the part goes on.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 from pipeline.expand import Node, locations
 from pipeline.journal import Journal, JournalReader
 from pipeline.keys import parameters_of
+from pipeline.provenance import code_version, library_versions
 from pipeline.source import Source
 from pipeline.stage import VideoStage
 from pipeline.store import Store, describe_files, raise_if_full
@@ -33,10 +33,6 @@ from storage_schemas.manifest import Manifest, QuarantineRow
 from storage_schemas.videos import VideoFile
 
 ATTEMPTS = 2  # how often a video may kill its process before it is quarantined
-_LIBRARIES = (
-    "tubelet", "numpy", "pyarrow", "h5py", "av", "opencv-contrib-python-headless",
-    "scikit-image", "scipy", "scikit-learn", "torch",
-)  # fmt: skip
 
 
 def _ignore(event: Event) -> None:
@@ -51,10 +47,14 @@ def execute(
     force: bool = False,
     on_event: Callable[[Event], None] = _ignore,
     stop: threading.Event | None = None,
+    seed: Callable[[Path], None] | None = None,
+    before_commit: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> tuple[Status, Manifest]:
     """Make sure that the store holds the node's artifact; inputs must be there already.
 
-    Setting `stop`, from another thread, ends the child and raises `Interrupted`.
+    Setting `stop`, from another thread, ends the child and raises `Interrupted`. With the
+    lock held, `seed` may fill the empty staging folder of a forced computation, and
+    `before_commit` change the manifest before an artifact is replaced.
 
     Returns
     -------
@@ -68,6 +68,7 @@ def execute(
     """
     lock = store.lock(node.key)
     lock.on_wait = lambda: on_event(Event("waiting", node))
+    lock.stop = stop
     try:
         with lock:
             manifest = None if force else store.manifest(node.key)
@@ -77,10 +78,13 @@ def execute(
             if force:
                 shutil.rmtree(store.root / "staging" / node.key, ignore_errors=True)
             staging = store.staging(node.key)
+            if seed is not None:
+                seed(staging)
             if node.literal is not None:
                 manifest = _write_literal(node, staging)
             else:
                 manifest = _compute(node, store, staging, options, lock.descriptor, on_event, stop)
+            manifest = before_commit(manifest)
             store.commit(node.key, staging / "data", manifest)
             on_event(Event("ended", node, status="computed"))
             return "computed", manifest
@@ -118,7 +122,7 @@ def _compute(
     on_event: Callable[[Event], None],
     stop: threading.Event | None,
 ) -> Manifest:
-    items = _items(node, store)
+    items = items_of(node, store)
     watch = Watch()
     reader = JournalReader(staging / "journal.jsonl")
     follow(reader, watch, None)  # what an interrupted run has rejected stays rejected
@@ -169,7 +173,7 @@ def _compute(
     )
 
 
-def _items(node: Node, store: Store) -> list[str]:
+def items_of(node: Node, store: Store) -> list[str]:
     """Videos that every input really has, in the order of the first."""
     if not isinstance(node.stage, VideoStage):
         return []
@@ -232,15 +236,5 @@ def _manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         host=socket.gethostname(),
         libraries=library_versions(),
+        code=code_version(),
     )
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that can change a result."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
+    from storage_schemas.manifest import Manifest
 
 KEY_CONTEXT = {"for_key": True}
 
@@ -31,6 +32,22 @@ def artifact_key(stage: Stage, inputs: Mapping[str, Sequence[str]]) -> str:
             "schema": [stage.output.name, stage.output.version],
             "parameters": parameters_of(stage),
             "inputs": {role: list(keys) for role, keys in sorted(inputs.items())},
+        },
+    )
+
+
+def key_of(manifest: Manifest) -> str:
+    """The key that an artifact computed as the manifest says must have.
+
+    Source videos and labels have keys of their content instead (`pipeline.expand`).
+    """
+    return digest_key(
+        manifest.stage,
+        {
+            "version": manifest.stage_version,
+            "schema": [manifest.noun, manifest.noun_version],
+            "parameters": manifest.parameters,
+            "inputs": {role: list(keys) for role, keys in sorted(manifest.inputs.items())},
         },
     )
 

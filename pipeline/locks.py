@@ -6,12 +6,18 @@ outlives a killed parent still keeps others away from the same key.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from storage_schemas.errors import Interrupted
+
+_POLL_SECONDS = 0.1
 
 
 class lock_file:
@@ -26,11 +32,14 @@ class lock_file:
     ----------
     on_wait : callable or None
         Called once if another holder makes us wait.
+    stop : threading.Event or None
+        Ends the wait with `Interrupted`: a thread that the kernel holds hears of nothing.
     """
 
     def __init__(self, path: Path, *, on_wait: Callable[[], None] | None = None) -> None:
         self.path = path
         self.on_wait = on_wait
+        self.stop: threading.Event | None = None
         self.descriptor = -1
 
     def __enter__(self) -> Self:
@@ -41,11 +50,21 @@ class lock_file:
             except BlockingIOError:
                 if self.on_wait:
                     self.on_wait()
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+                self._wait()
         except BaseException:
             os.close(self.descriptor)
             raise
         return self
+
+    def _wait(self) -> None:
+        if self.stop is None:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            return
+        while not self.stop.wait(_POLL_SECONDS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+        raise Interrupted("interrupted; run the same command again to resume")
 
     def __exit__(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+from pipeline.allowed import read_allowed
 from pipeline.expand import Graph, Node
 from pipeline.keys import parameters_of
 from pipeline.records import PastNode, PastStep
@@ -39,10 +40,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Entries in the order of the graph; nodes that nothing asks for are absent."""
+    """Entries in the order of the graph; nodes that nothing asks for are absent.
+
+    `allowed` names videos whose rejection is accepted (`pipeline.allowed`).
+    """
 
     graph: Graph
     entries: Sequence[Entry]
+    allowed: Collection[str] = ()
 
     @property
     def to_run(self) -> list[Entry]:
@@ -105,7 +110,7 @@ def make_plan(
         )
     if chosen is not None:
         _require_inputs(entries, store, str(only))
-    return Plan(graph=graph, entries=entries)
+    return Plan(graph=graph, entries=entries, allowed=read_allowed(store))
 
 
 def _forced(graph: Graph, *, from_step: str | None, force: str | None) -> set[str]:

@@ -117,18 +117,22 @@ def _keys(running: Mapping[Future[tuple[Status, Manifest]], Entry]) -> set[str]:
 def check_quarantine(
     plan: Plan, quarantined: Sequence[QuarantineRow], max_failed_fraction: float
 ) -> None:
-    """Raise `TooManyFailures` if too large a share of the sources' videos was rejected."""
+    """Raise `TooManyFailures` if too large a share of the sources' videos was rejected.
+
+    Videos whose rejection is accepted (`pipeline.allowed`) do not count.
+    """
     videos = {
         video_id
         for node in plan.graph.nodes
         if isinstance(node.stage, Source)
         for video_id in node.video_ids
     }
-    failed = {row.video_id for row in quarantined}
+    counting = [row for row in quarantined if row.video_id not in plan.allowed]
+    failed = {row.video_id for row in counting}
     if videos and len(failed) / len(videos) > max_failed_fraction:
-        lines = "".join(f"\n  {row.video_id}: {row.stage}: {row.message}" for row in quarantined)
+        lines = "".join(f"\n  {row.video_id}: {row.stage}: {row.message}" for row in counting)
         raise TooManyFailures(
             f"{len(failed)} of {len(videos)} videos are quarantined, more than "
-            f"max_failed_fraction {max_failed_fraction:g}; look at them, or raise "
-            f"--max-failed-fraction:{lines}"
+            f"max_failed_fraction {max_failed_fraction:g}; look at them, accept them with "
+            f"`tubelet quarantine allow`, or raise --max-failed-fraction:{lines}"
         )

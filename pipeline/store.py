@@ -6,7 +6,7 @@
     artifacts/<stage>/<key>/manifest.json   written last, beside the data files
     staging/<key>/                          unfinished work, resumed by the next run
     locks/<key>.lock                        held by the process that computes the key
-    runs/<recipe>.json                      what the last run of a recipe planned
+    runs/, pins/                            what runs were about, see `pipeline.records`
     ledger.jsonl, digests.sqlite            parts of videos; content digests (a cache)
 """
 
@@ -77,7 +77,9 @@ class Store:
         """The manifest as it is on disk, whatever became of the files."""
         path = self.folder(key) / MANIFEST_NAME
         try:
-            return Manifest.from_json(path.read_text(), where=str(path))
+            # A flipped bit may leave no text; escaped, it leaves no JSON.
+            text = path.read_text(encoding="utf-8", errors="backslashreplace")
+            return Manifest.from_json(text, where=str(path))
         except FileNotFoundError:
             raise StoreError(
                 f"the store {self.root} has no artifact {key!r}; `tubelet show STAGE` lists them"

@@ -16,6 +16,7 @@ from storage_schemas.errors import StoreError
 
 MANIFEST_NAME = "manifest.json"
 PREVIEW_NAME = "preview.jpg"
+_DAMAGED = "`tubelet verify --discard` removes it, and the next run computes it again"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Manifest:
 
     ``parameters`` are resolved, every default included; ``inputs`` maps a role to the keys
     it was bound to; ``items`` names the videos in the order of the files.
+    ``code`` is the commit of this code, or the version that was installed.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -69,6 +71,7 @@ class Manifest:
     created: str = ""
     host: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
 
     @property
     def bytes(self) -> int:
@@ -81,17 +84,23 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Self:
-        """Inverse of `to_json`; raises `StoreError` if a newer tubelet wrote it."""
-        content = json.loads(text)
+        """Inverse of `to_json`; raises `StoreError` if it is damaged, or newer than we are."""
+        try:
+            content = dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{where} is damaged ({error}); {_DAMAGED}") from error
         found = content.pop("format", None)
         if found != cls.FORMAT:
             raise StoreError(
                 f"{where} has manifest format {found}, this tubelet reads {cls.FORMAT}; "
                 "upgrade tubelet, or use another store with --store DIR"
             )
-        content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
-        content["quarantined"] = [QuarantineRow(**row) for row in content["quarantined"]]
-        return cls(**content)
+        try:
+            files = {name: FileEntry(**entry) for name, entry in content.pop("files").items()}
+            rejected = [QuarantineRow(**row) for row in content.pop("quarantined")]
+            return cls(**content, files=files, quarantined=rejected)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{where} is damaged ({error}); {_DAMAGED}") from error
 
 
 @dataclass(frozen=True)

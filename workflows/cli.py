@@ -15,34 +15,35 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.collect import find_garbage, remove
-from pipeline.plan import Plan
-from pipeline.records import read_record
-from pipeline.run import Result, run_plan
 from pipeline.store import Store
 from pipeline.supervise import Options
 from storage_schemas.errors import ParameterError, TubeletError
-from workflows import catalogue, display, server
+from workflows import catalogue, display, options, runs, server, upkeep
 from workflows.bench import bench_app
+from workflows.diff import diff
 from workflows.doctor import doctor
+from workflows.export import export
 from workflows.metrics import metrics
-from workflows.options import Data, Force, From, LoaderWorkers, Only, Recipe, Set, StoreDir, console
+from workflows.options import Data, Force, From, Only, Recipe, Set, StoreDir, console
+from workflows.quarantine import quarantine_app
 from workflows.serve import serve
 from workflows.session import (
     DEFAULT_STORE,
     Request,
     open_graph,
     open_plan,
+    run_planned,
     settings_of,
     start,
 )
+from workflows.sweep import sweep
+from workflows.why import why
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="From a folder of videos to self-supervised encoders: staged, cached, resumable.",
 )
-quarantine_app = typer.Typer(no_args_is_help=True, help="Videos that were rejected, and why.")
 app.add_typer(quarantine_app, name="quarantine")
 
 
@@ -51,7 +52,9 @@ def main() -> None:
     try:
         app()
     except TubeletError as error:
-        Console(stderr=True).print(f"error: {error}", style="bold red", markup=False)
+        Console(stderr=True).print(
+            f"error: {error}", style="bold red", markup=False, soft_wrap=True
+        )
         sys.exit(1)
 
 
@@ -63,25 +66,21 @@ def run(
     only: Only = None,
     from_step: From = None,
     force: Force = None,
-    no_prefect: Annotated[bool, typer.Option(help="Run without any server.")] = False,
+    no_prefect: options.NoPrefect = False,
     store: StoreDir = DEFAULT_STORE,
-    workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = Options.workers,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    loader_workers: LoaderWorkers = None,
-    item_timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds without news before a video counts as hanging.")
-    ] = Options.item_timeout_seconds,
-    max_failed_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of videos that may be quarantined.")
-    ] = Options.max_failed_fraction,
+    workers: options.Workers = Options.workers,
+    threads: options.Threads = Options.threads,
+    device: options.Device = Options.device,
+    loader_workers: options.LoaderWorkers = None,
+    item_timeout: options.ItemTimeout = Options.item_timeout_seconds,
+    max_failed_fraction: options.MaxFailedFraction = Options.max_failed_fraction,
 ) -> None:
     """Compute what the store lacks of a recipe."""
     request = Request(
         recipe, settings or [], data=data, only=only, from_step=from_step, force=force
     )
     opened = Store(store)
-    options = Options(
+    how = Options(
         workers=workers,
         threads=threads,
         device=device,
@@ -91,32 +90,18 @@ def run(
     )
     planned = start(request, opened, on_hashed=_hash_progress())
     display.print_plan(console, planned)
-    with display.watching(console) as watcher:
-        if no_prefect:
-            result = run_plan(planned, opened, options, on_event=watcher)
-        else:
-            result = _run_with_prefect(planned, opened, options, request, watcher)
+    result = run_planned(
+        planned,
+        opened,
+        how,
+        recipe=recipe,
+        settings=settings_of(request),
+        prefect=not no_prefect,
+    )
     display.print_result(console, result, opened)
     if not no_prefect and "PREFECT_API_URL" not in os.environ:
         console.print(f"Prefect UI: tubelet ui --store {store}", highlight=False)
     result.check(max_failed_fraction)
-
-
-def _run_with_prefect(
-    planned: Plan, store: Store, options: Options, request: Request, watcher: display.Watcher
-) -> Result:
-    server.prepare(store)
-    console.print(f"Prefect: {server.describe()}", highlight=False)
-    from workflows.flow import run_flow
-
-    return run_flow(
-        planned,
-        store,
-        options,
-        recipe=request.recipe,
-        settings=settings_of(request),
-        on_event=watcher,
-    )
 
 
 @app.command()
@@ -237,90 +222,6 @@ def _write_pictures(
 
 
 @app.command()
-def why(
-    key: Annotated[str, typer.Argument(help="A key, or its beginning.")],
-    store: StoreDir = DEFAULT_STORE,
-) -> None:
-    """Tell how an artifact came about: its parameters and all it rests on."""
-    opened = Store(store)
-    seen: set[str] = set()
-
-    def tell(key: str, role: str, depth: int) -> None:
-        manifest = opened.read_manifest(key)
-        again = " (see above)" if key in seen else ""
-        part = f" part {manifest.part}" if manifest.part else ""
-        console.print(f"{'  ' * depth}{role}{manifest.step}{part}: {key}{again}", highlight=False)
-        if key in seen:
-            return
-        seen.add(key)
-        for name, value in manifest.parameters.items():
-            console.print(f"{'  ' * depth}    {name} = {value}", markup=False, highlight=False)
-        for role, keys in manifest.inputs.items():
-            for upstream in keys:
-                tell(upstream, f"{role} <- ", depth + 1)
-
-    tell(opened.find(key), "", 0)
-
-
-@app.command()
-def verify(store: StoreDir = DEFAULT_STORE) -> None:
-    """Compare every file with its digest; exit status 1 if one differs."""
-    opened = Store(store)
-    count = bad = 0
-    for key in list(opened.keys()):
-        count += 1
-        problems = opened.verify(key)
-        bad += bool(problems)
-        for problem in problems:
-            console.print(f"{key}: {problem}", highlight=False)
-    console.print(f"{count} artifacts, {bad} damaged")
-    if bad:
-        raise typer.Exit(1)
-
-
-@app.command()
-def gc(
-    store: StoreDir = DEFAULT_STORE,
-    apply: Annotated[bool, typer.Option("--apply", help="Really remove.")] = False,
-) -> None:
-    """List, or remove, what no recipe's last run rests on."""
-    opened = Store(store)
-    found = find_garbage(opened)
-    for garbage in found:
-        removed = apply and remove(opened, garbage)
-        word = "removed" if removed else "in use" if apply else "would remove"
-        console.print(
-            f"{word} {garbage.kind} {garbage.key}  {garbage.bytes / 2**20:.1f} MiB",
-            highlight=False,
-        )
-    total = sum(garbage.bytes for garbage in found) / 2**20
-    console.print(f"{len(found)} unused, {total:.1f} MiB{'' if apply else ' (add --apply)'}")
-
-
-@quarantine_app.command("list")
-def quarantine_list(
-    recipe: Annotated[str | None, typer.Argument(help="Only this recipe's last run.")] = None,
-    store: StoreDir = DEFAULT_STORE,
-) -> None:
-    """Rejected videos with their causes."""
-    opened = Store(store)
-    if recipe is None:
-        keys = list(opened.keys())
-    else:
-        steps = read_record(opened, recipe).values()
-        keys = [node.key for step in steps for node in step.parts.values()]
-    rows = [
-        row
-        for key in keys
-        if opened.damage(key) != "absent"
-        for row in opened.read_manifest(key).quarantined
-    ]
-    if rows:
-        display.print_quarantine(console, rows)
-    console.print(f"{len(rows)} quarantined")
-
-
-@app.command()
 def ui(
     store: StoreDir = DEFAULT_STORE,
     port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
@@ -337,6 +238,15 @@ app.command("methods")(catalogue.list_methods)
 app.command("recipes")(catalogue.list_recipes)
 app.command("describe")(catalogue.describe)
 app.command("doctor")(doctor)
+app.command("why")(why)
+app.command("verify")(upkeep.verify)
+app.command("gc")(upkeep.gc)
+app.command("export")(export)
+app.command("diff")(diff)
+app.command("sweep")(sweep)
+app.command("runs")(runs.list_runs)
+app.command("pin")(runs.pin)
+app.command("unpin")(runs.unpin)
 app.command("metrics")(metrics)
 app.command("serve")(serve)
 app.add_typer(bench_app, name="bench")

@@ -30,3 +30,13 @@ LoaderWorkers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes that make training views, a device; default: by device."),
 ]
+NoPrefect = Annotated[bool, typer.Option(help="Run without any server.")]
+Workers = Annotated[int, typer.Option(min=1, help="Stages at a time.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+ItemTimeout = Annotated[
+    float, typer.Option(min=1, help="Seconds without news before a video counts as hanging.")
+]
+MaxFailedFraction = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of videos that may be quarantined.")
+]

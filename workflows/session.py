@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import typer
 
 from pipeline.digests import Digests
 from pipeline.expand import Graph, expand
@@ -14,8 +18,11 @@ from pipeline.ledger import Ledger
 from pipeline.overrides import apply_overrides, choose_source, source_on_disk
 from pipeline.plan import Plan, make_plan
 from pipeline.records import read_record, write_record
+from pipeline.run import Result, run_plan
 from pipeline.store import Store
-from workflows import recipes
+from pipeline.supervise import Options
+from workflows import display, recipes, server
+from workflows.options import console
 
 DEFAULT_STORE = Path(os.environ.get("TUBELET_STORE", ".tubelet"))
 
@@ -74,7 +81,7 @@ def start(
     graph = open_graph(request, store, on_hashed=on_hashed)
     plan = open_plan(request, store, graph)
     only = graph.select(request.only) if request.only else None
-    write_record(store, request.recipe, graph, only=only)
+    write_record(store, request.recipe, graph, settings=settings_of(request), only=only)
     return plan
 
 
@@ -88,3 +95,48 @@ def open_plan(request: Request, store: Store, graph: Graph) -> Plan:
         from_step=request.from_step,
         force=request.force,
     )
+
+
+def run_planned(
+    plan: Plan,
+    store: Store,
+    options: Options,
+    *,
+    recipe: str,
+    settings: Sequence[str],
+    prefect: bool,
+) -> Result:
+    """Run a plan while the console tells how it goes, with Prefect or without.
+
+    Ctrl-C and SIGTERM end the children, say how to go on, and exit with 128 and the signal's
+    number, as a shell expects.
+    """
+    with _interruptible(), display.watching(console) as watcher:
+        if not prefect:
+            return run_plan(plan, store, options, on_event=watcher)
+        server.prepare(store)
+        console.print(f"Prefect: {server.describe()}", highlight=False)
+        from workflows.flow import run_flow
+
+        return run_flow(
+            plan, store, options, recipe=recipe, settings=list(settings), on_event=watcher
+        )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    received = signal.SIGINT
+
+    def terminate(number: int, frame: object) -> None:
+        nonlocal received
+        received = signal.SIGTERM
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("interrupted; what is finished is kept: run the same command to resume")
+        raise typer.Exit(128 + received) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -59,6 +59,25 @@ def render(views: Sequence[ArtifactView], *, title: str) -> str:
     str
         HTML that refers to nothing outside of itself.
     """
+    libraries: dict[str, str] = {}
+    for view in views:
+        libraries |= view.manifest.libraries
+    found = results(views)
+    return fill_template(
+        "template.html.j2",
+        title=title,
+        sections=sections(views),
+        results=found,
+        published=beside([row["protocol"] for row in found]),
+        quarantined=quarantine(views),
+        libraries=libraries,
+        hosts=sorted({view.manifest.host for view in views}),
+        finished=max((view.manifest.created for view in views), default=""),
+    )
+
+
+def fill_template(name: str, **content: Any) -> str:
+    """Text of a page; its template lies beside this file and extends ``base.html.j2``."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -69,20 +88,12 @@ def render(views: Sequence[ArtifactView], *, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["size"] = human_size
-    libraries: dict[str, str] = {}
-    for view in views:
-        libraries |= view.manifest.libraries
-    found = results(views)
-    return environment.get_template("template.html.j2").render(
-        title=title,
-        sections=sections(views),
-        results=found,
-        published=beside([row["protocol"] for row in found]),
-        quarantined=quarantine(views),
-        libraries=libraries,
-        hosts=sorted({view.manifest.host for view in views}),
-        finished=max((view.manifest.created for view in views), default=""),
-    )
+    return environment.get_template(name).render(**content)
+
+
+def as_data_uri(picture: Path) -> str:
+    """A JPEG file as the source of an image element."""
+    return f"data:image/jpeg;base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def sections(views: Sequence[ArtifactView]) -> list[Section]:
@@ -111,8 +122,7 @@ def sections(views: Sequence[ArtifactView]) -> list[Section]:
         section.bytes += manifest.bytes
         section.notes += manifest.notes
         if view.preview is not None and len(section.pictures) < _PICTURES_PER_STEP:
-            data = base64.b64encode(view.preview.read_bytes()).decode()
-            section.pictures.append(f"data:image/jpeg;base64,{data}")
+            section.pictures.append(as_data_uri(view.preview))
     return list(found.values())
 
 

@@ -1,0 +1,77 @@
+"""Rejected videos of a store, and which of them are accepted.
+
+``allowed.json`` names videos whose rejection is accepted, with a reason: they are left out
+as before, and no longer count against the share of videos that a run may lose.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.locks import lock_file
+from pipeline.store import Store, write_atomically
+from storage_schemas.errors import ParameterError
+from storage_schemas.manifest import QuarantineRow
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A quarantine row, and the artifact that it is of."""
+
+    key: str
+    part: str | None
+    row: QuarantineRow
+
+
+def find_rejected(store: Store, keys: Iterable[str]) -> list[Rejected]:
+    """Quarantine rows of those artifacts that the store has."""
+    return [
+        Rejected(key, manifest.part, row)
+        for key in keys
+        if (manifest := store.manifest(key)) is not None
+        for row in manifest.quarantined
+    ]
+
+
+def read_allowed(store: Store) -> dict[str, str]:
+    """Video id -> why its rejection is accepted."""
+    path = _allowed_path(store)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def allow(store: Store, video_ids: Sequence[str], *, reason: str | None) -> None:
+    """Accept that videos are rejected; with a `reason` of None, no longer.
+
+    Raises
+    ------
+    ParameterError
+        If a video is not in quarantine, or not allowed; names the nearest.
+    """
+    with lock_file(store.root / "locks" / "allowed.lock"):
+        allowed = read_allowed(store)
+        if reason is None:
+            known = set(allowed)
+        else:
+            known = {found.row.video_id for found in find_rejected(store, list(store.keys()))}
+        for video_id in video_ids:
+            if video_id not in known:
+                raise ParameterError(_unknown(video_id, sorted(known)))
+            if reason is None:
+                del allowed[video_id]
+            else:
+                allowed[video_id] = reason
+        write_atomically(_allowed_path(store), json.dumps(allowed, indent=1, sort_keys=True))
+
+
+def _unknown(video_id: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(video_id, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`tubelet quarantine list` shows which are"
+    return f"{video_id!r} is not in the quarantine; {hint}"
+
+
+def _allowed_path(store: Store) -> Path:
+    return store.root / "allowed.json"

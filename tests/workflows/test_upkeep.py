@@ -1,0 +1,142 @@
+"""``verify``, ``gc`` and ``why`` on a real store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import tubelet
+from conftest import moving_square
+
+from stages.sources.motion_shapes import write_video
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two videos, and a store with one run over it."""
+    root = tmp_path_factory.mktemp("upkeep")
+    (root / "my videos").mkdir()
+    for seed in range(2):
+        write_video(root / "my videos" / f"{seed}.mp4", moving_square(seed=seed), fps=25)
+    tubelet("run", "small_recipe", "--no-prefect", "--store", root / "store",
+            "--set", f"folder.path={root / 'my videos'}")  # fmt: skip
+    return root
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made / "store", tmp_path / "store"))
+
+
+def flip_bit(path: Path, at: float = 0.5) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * at)] ^= 1
+    path.write_bytes(content)
+
+
+def test_verify_names_the_flipped_bit_and_the_command(store: Path, made: Path) -> None:
+    assert "5 artifacts, 0 damaged" in tubelet("verify", "--store", store)
+    (path,) = (store / "artifacts" / "slic").rglob("boxes.arrow")
+    entry = json.loads((path.parent / "manifest.json").read_text())["files"]["boxes.arrow"]
+    flip_bit(path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    out = tubelet("verify", "--store", store, fails=True)
+    assert (
+        f"{path.parent}: boxes.arrow has sha256 {found[:12]}…, not {entry['sha256'][:12]}…" in out
+    )
+    assert "5 artifacts, 1 damaged" in out
+    command = f"tubelet run small_recipe --set 'folder.path={made / 'my videos'}' --store {store}"
+    assert command in out
+    assert path.exists()
+    assert "removed slic-" in tubelet("verify", "slic", "--discard", "--store", store, fails=True)
+    plan = tubelet("plan", "small_recipe", "--set", f"folder.path={made / 'my videos'}",
+                   "--store", store)  # fmt: skip
+    assert "4 cached, 1 to run" in plan
+    tubelet("run", "small_recipe", "--set", f"folder.path={made / 'my videos'}", "--no-prefect",
+            "--store", store)  # fmt: skip
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+    assert "5 artifacts, 0 damaged" in tubelet("verify", "--store", store)
+
+
+def test_verify_finds_a_changed_manifest(store: Path) -> None:
+    (path,) = (store / "artifacts" / "slic").rglob("manifest.json")
+    whole = path.read_text()
+    path.write_text(whole.replace('"num_segments": 16', '"num_segments": 17'))
+    out = tubelet("verify", "--store", store, fails=True)
+    assert f"{path.parent}: manifest.json tells of other parameters" in out
+    for damaged in (whole[: len(whole) // 2].encode(), whole.encode().replace(b"slic", b"sl\xffc")):
+        path.write_bytes(damaged)
+        out = tubelet("verify", "--store", store, fails=True)
+        assert f"{path} is damaged" in out
+        assert "5 artifacts, 1 damaged" in out
+    tubelet("verify", "--discard", "--store", store, fails=True)
+    assert "4 artifacts, 0 damaged" in tubelet("verify", "--store", store)
+
+
+def test_gc_shows_bytes_by_stage_and_leftovers_of_the_dead(store: Path, made: Path) -> None:
+    assert "0 unused, 0 B (add --apply)" in tubelet("gc", "--store", store)
+    (store / "runs" / "small_recipe.json").unlink()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (store / "runs" / f".x.json.{ended.pid}.tmp").write_text("half")
+    (store / "runs" / f".y.json.{os.getpid()}.tmp").write_text("being written")
+    (store / "staging" / "slic-0" / "items").mkdir(parents=True)
+    (store / "staging" / "slic-0" / "job.json").write_text("{}")
+    (store / "artifacts" / "slic" / "slic-1").mkdir()
+    (store / "artifacts" / "slic" / "slic-1" / "boxes.arrow").write_bytes(bytes(2048))
+    out = tubelet("gc", "--store", store)
+    rows = [line.split() for line in out.splitlines()]
+    assert ["temporary", "1", "4", "B"] in rows
+    assert ["staging", "slic", "1", "2", "B"] in rows
+    assert ["remains", "slic", "1", "2.0", "KiB"] in rows
+    assert [row[:3] for row in rows if row[:2] == ["artifact", "decode"]]
+    assert "8 unused" in out
+    key = next(path.name for path in (store / "artifacts" / "slic").iterdir() if len(path.name) > 9)
+    kept = tubelet("gc", "--keep", key, "--apply", "--list", "--store", store)
+    assert "kept: 3 artifacts" in kept  # slic, decode, folder
+    assert "removed remains slic-1" in kept
+    assert [path.name for path in (store / "runs").iterdir()] == [f".y.json.{os.getpid()}.tmp"]
+    assert not list((store / "staging").iterdir())
+    assert "3 artifacts, 0 damaged" in tubelet("verify", "--store", store)
+
+
+def test_gc_keeps_work_that_a_run_will_resume(store: Path) -> None:
+    key = next((store / "artifacts" / "slic").iterdir()).name
+    (store / "staging" / key).mkdir()
+    (store / "staging" / key / "journal.jsonl").write_bytes(bytes(100))
+    out = tubelet("gc", "--apply", "--store", store)
+    assert "kept: unfinished work on 1 artifacts, 100 B" in out
+    assert (store / "staging" / key / "journal.jsonl").exists()
+
+
+def test_why_goes_down_to_the_videos(store: Path, made: Path) -> None:
+    key = next((store / "artifacts" / "report").iterdir()).name
+    out = tubelet("why", key[:12], "--store", store)
+    assert out.startswith(f"report: {key}\n")
+    assert "about <- slic part 0000: slic-" in out
+    assert "    num_segments = 16" in out
+    assert "videos <- folder part 0000: videos-" in out
+    assert "(see above)" in out  # decode, read by slic and by shard
+    for path in sorted((made / "my videos").iterdir()):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert f"{path.name}  {digest}  {path}" in out
+    manifest = json.loads(
+        next((store / "artifacts" / "report").glob("*/manifest.json")).read_text()
+    )
+    assert f"    code: {manifest['code']}" in out
+    assert f"    numpy: {manifest['libraries']['numpy']}" in out
+
+
+def test_why_says_what_is_gone(store: Path) -> None:
+    decode = next((store / "artifacts" / "decode").iterdir())
+    shutil.rmtree(decode)
+    key = next((store / "artifacts" / "slic").iterdir()).name
+    assert f"frames <- {decode.name}: no longer in the store" in tubelet(
+        "why", key, "--store", store
+    )

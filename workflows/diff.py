@@ -1,0 +1,106 @@
+"""The command ``diff``: two runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.records import Record
+from pipeline.store import Store, write_atomically
+from stages.report.compare import Comparison, compare, render_comparison
+from storage_schemas.errors import ParameterError
+from workflows.options import StoreDir, console
+from workflows.runs import Run, find_run, open_views
+from workflows.session import DEFAULT_STORE
+
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write it with the pictures side by side."),
+]
+
+
+def diff(
+    run_a: Run,
+    run_b: Run,
+    html: Html = None,
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Parameters, versions, counts and metrics in which two runs differ."""
+    opened = Store(store)
+    tell_comparison([find_run(opened, name) for name in (run_a, run_b)], opened, html)
+
+
+def tell_comparison(
+    runs: Sequence[Record],
+    store: Store,
+    html: Path | None,
+    *,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Print the runs side by side, and write the page if one is asked for.
+
+    `labels` stand over the columns in the place of the runs' names.
+
+    Raises
+    ------
+    ParameterError
+        If two runs have one name, or there is nothing of a run in the store.
+    """
+    opened = {}
+    for label, record in zip(labels or [record.name for record in runs], runs, strict=True):
+        views, missing = open_views(store, record)
+        if not views:
+            raise ParameterError(
+                f"the store has nothing of {record.name!r}: `tubelet run {record.recipe}` with "
+                f"the settings {' '.join(record.settings) or 'of the recipe'} computes it"
+            )
+        if missing:
+            console.print(
+                f"{record.name}: the store lacks {len(missing)} of {len(record.keys())} artifacts, "
+                f"the first is {missing[0]}",
+                style="yellow",
+                markup=False,
+            )
+        opened[label] = views
+    if len(opened) != len(runs):
+        raise ParameterError(f"{runs[0].name!r} is given twice; compare it with another run")
+    comparison = compare(opened, pictures=html is not None)
+    print_comparison(console, comparison)
+    if html is not None:
+        html.absolute().parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(html.absolute(), render_comparison(comparison))
+        console.print(f"page: {html}", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Tables of what differs, one column a run."""
+    said = False
+    for title in ("parameters", "versions", "counts", "metrics"):
+        rows = getattr(comparison, title)
+        if not rows:
+            continue
+        said = True
+        table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+        table.add_column("step")
+        table.add_column("what", overflow="fold")
+        for label in comparison.labels:
+            table.add_column(escape(label), justify="right", overflow="fold")
+        if title == "metrics":
+            table.add_column("change", justify="right")
+        for row in rows:
+            cells = [row.step, row.what, *row.values]
+            table.add_row(*map(escape, cells), *([row.change] if title == "metrics" else []))
+        console.print(table)
+    if not said:
+        console.print("no difference")
+    totals = ", ".join(
+        f"{label} has {total}"
+        for label, total in zip(comparison.labels, comparison.totals, strict=True)
+    )
+    console.print(f"{comparison.shared} artifacts in common; {totals}", markup=False)

@@ -1,0 +1,125 @@
+"""What a RUN is on the command line, and the commands ``runs``, ``pin`` and ``unpin``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline import records
+from pipeline.child import lineage
+from pipeline.records import Record
+from pipeline.store import Store
+from storage_schemas.errors import ParameterError
+from storage_schemas.manifest import ArtifactView
+from workflows.options import StoreDir, console
+from workflows.session import DEFAULT_STORE, Request, open_graph
+
+_BETWEEN_SETTINGS = re.compile(r",(?=\w+(?:\.\w+)+=|source=)")
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        help="RECIPE (its last run), RECIPE~1 (the one before), RECIPE@stage.param=value, "
+        "the name of a pin, or the KEY of an artifact."
+    ),
+]
+
+
+def find_run(store: Store, name: str) -> Record:
+    """The run that is meant.
+
+    ``RECIPE@SETTING,SETTING`` need not have been run under this name: it is the recipe with
+    the settings of its last run, and these. A key stands for all that its artifact rests on.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is called so; names what there is.
+    """
+    if found := records.find_record(store, name):
+        return found
+    recipe, at, text = name.partition("@")
+    if at:
+        last = records.find_record(store, recipe)
+        settings = [*(last.settings if last else ()), *_BETWEEN_SETTINGS.split(text)]
+        graph = open_graph(Request(recipe, settings), store)
+        return records.graph_record(graph, name=name, recipe=recipe, settings=settings)
+    if "-" in name and len([k for k in list(store.keys()) if k.startswith(name)]) == 1:
+        return _of_artifact(store, store.find(name))
+    known = ", ".join(record.name for record in records.records(store)) or "none"
+    raise ParameterError(
+        f"no run is called {name!r} in {store.root}; there are: {known}. RECIPE@stage.param=value "
+        "and the key of an artifact name a run as well"
+    )
+
+
+def open_views(store: Store, record: Record) -> tuple[list[ArtifactView], list[str]]:
+    """A run's artifacts, inputs before readers, and keys that the store lacks."""
+    views, missing = [], []
+    for step, past in record.steps.items():
+        for node in past.parts.values():
+            manifest = store.manifest(node.key)
+            if manifest is None:
+                missing.append(node.key)
+            else:  # another recipe may have computed it under another name
+                views.append(ArtifactView(store.folder(node.key), replace(manifest, step=step)))
+    return views, missing
+
+
+def _of_artifact(store: Store, key: str) -> Record:
+    parts: dict[str, dict[str, records.PastNode]] = {}
+    manifests = [view.manifest for view in lineage(store, [key])]
+    for m in manifests:
+        of_step = parts.setdefault(m.step, {})
+        inputs = {role: list(keys) for role, keys in m.inputs.items()}
+        of_step[m.part or f"*{len(of_step)}"] = records.PastNode(m.key, inputs, len(m.items))
+    steps = {
+        m.step: records.PastStep(m.stage, m.stage_version, m.parameters, parts[m.step])
+        for m in manifests
+    }
+    return Record(key, "", (), manifests[-1].created, steps)
+
+
+def list_runs(store: StoreDir = DEFAULT_STORE) -> None:
+    """Runs that the store remembers, with what they were asked for."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "recipe", "began", "artifacts", "settings"):
+        table.add_column(name, overflow="fold")
+    opened = Store(store)
+    pinned = {record.name for record in records.pins(opened)}
+    for record in records.records(opened):
+        pin = " [green](pinned)[/]" if record.name in pinned else ""
+        table.add_row(
+            f"{escape(record.name)}{pin}", record.recipe, record.created,
+            str(len(record.keys())), escape(" ".join(record.settings)),
+        )  # fmt: skip
+    console.print(table)
+
+
+def pin(
+    run: Run,
+    name: Annotated[str | None, typer.Option("--as", help="Its name; default: RUN's.")] = None,
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Have ``gc`` keep a run with all it rests on, whatever is run after it."""
+    opened = Store(store)
+    record = find_run(opened, run)
+    records.pin(opened, record, name or run)
+    console.print(f"pinned {name or run}: {len(record.keys())} artifacts", markup=False)
+
+
+def unpin(
+    names: Annotated[list[str], typer.Argument(help="As `tubelet runs` lists them.")],
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Let ``gc`` remove runs that were pinned."""
+    opened = Store(store)
+    for name in names:
+        records.unpin(opened, name)
+        console.print(f"unpinned {name}", markup=False, highlight=False)
+    console.print("`tubelet gc` shows what may go")

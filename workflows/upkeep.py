@@ -1,0 +1,161 @@
+"""The commands ``verify`` and ``gc``: is the store whole, and what may go."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.collect import Garbage, find_garbage, reached, remove, staged
+from pipeline.keys import key_of
+from pipeline.records import Record, pins, records
+from pipeline.store import Store
+from stages.report.report import human_size
+from storage_schemas.errors import StoreError
+from storage_schemas.labels import Labels
+from storage_schemas.videos import VideoFile
+from workflows.options import StoreDir, console
+from workflows.runs import find_run
+from workflows.session import DEFAULT_STORE
+
+
+def verify(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[KEY|STAGE]", help="Default: everything.")
+    ] = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Remove what is damaged; the next run remakes it.")
+    ] = False,
+    store: StoreDir = DEFAULT_STORE,
+) -> None:
+    """Compare every file with its digest; exit status 1 if one differs."""
+    opened = Store(store)
+    keys = list(opened.keys(what))
+    keys = keys or ([opened.find(what)] if what else [])
+    damaged = []
+    for key in _progressing(opened, keys):
+        problems = find_damage(opened, key)
+        for problem in problems:
+            console.print(
+                f"{opened.folder(key)}: {problem}", markup=False, highlight=False, soft_wrap=True
+            )
+        if problems:
+            damaged.append(key)
+    console.print(f"{len(keys)} artifacts, {len(damaged)} damaged")
+    if damaged:
+        _tell_remedy(opened, damaged, discard)
+        raise typer.Exit(1)
+
+
+def find_damage(store: Store, key: str) -> list[str]:
+    """What is wrong with an artifact: its manifest, or a file and both digests."""
+    try:
+        manifest = store.read_manifest(key)
+    except StoreError as error:
+        return [error.message]
+    if manifest.noun not in (VideoFile.name, Labels.name) and key_of(manifest) != key:
+        return [f"manifest.json tells of other parameters or inputs, which make {key_of(manifest)}"]
+    return store.verify(key)
+
+
+def _progressing(store: Store, keys: Sequence[str]) -> Iterator[str]:
+    """The keys, while a terminal shows how many bytes have been read."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    sizes = {}
+    for key in keys:
+        folder = store.folder(key)
+        sizes[key] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    shown = console.is_terminal
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
+    ) as bar:
+        task = bar.add_task("verify", total=sum(sizes.values()))
+        for key in keys:
+            bar.update(task, description=key)
+            yield key
+            bar.advance(task, sizes[key])
+
+
+def _tell_remedy(store: Store, damaged: Sequence[str], discard: bool) -> None:
+    if not discard:
+        console.print("`tubelet verify --discard` removes them, so that they are computed again by")
+    for key in damaged if discard else ():
+        with store.lock(key):
+            store.discard(key)
+        console.print(f"removed {key}", markup=False, highlight=False)
+    commands = dict.fromkeys(
+        command for key in damaged if (command := _command(store, key)) is not None
+    )
+    for command in commands:
+        console.print(command, markup=False, highlight=False, soft_wrap=True)
+    if not commands:
+        console.print("the recipe that made them; no run of it is recorded here")
+
+
+def _command(store: Store, key: str) -> str | None:
+    """What computes an artifact again, from the first recorded run that holds it."""
+    for record in records(store):
+        if key in record.keys():  # noqa: SIM118 - not a mapping
+            return command_of(record, store)
+    return None
+
+
+def command_of(record: Record, store: Store) -> str:
+    """The command line of a run."""
+    settings = [word for setting in record.settings for word in ("--set", setting)]
+    return shlex.join(["tubelet", "run", record.recipe, *settings, "--store", str(store.root)])
+
+
+def gc(
+    store: StoreDir = DEFAULT_STORE,
+    apply: Annotated[bool, typer.Option("--apply", help="Really remove.")] = False,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="RUN|KEY", help="Keep this, too; repeatable.")
+    ] = None,
+    each: Annotated[bool, typer.Option("--list", help="A line for each, not each stage.")] = False,
+) -> None:
+    """Show, or remove, what no recipe's last run and no pinned run rests on."""
+    opened = Store(store)
+    extra = [key for name in keep or () for key in find_run(opened, name).keys()]  # noqa: SIM118
+    found = find_garbage(opened, keep=extra)
+    gone = [garbage for garbage in found if apply and remove(opened, garbage)]
+    left = [garbage for garbage in found if garbage not in gone]
+    _print_garbage(gone, "removed", each)
+    _print_garbage(left, "in use" if apply else "would remove", each)
+    live = reached(opened, extra)
+    kept = [key for key in opened.keys() if key in live]  # noqa: SIM118
+    size = human_size(sum(opened.read_manifest(key).bytes for key in kept))
+    console.print(f"kept: {len(kept)} artifacts, {size}; {len(pins(opened))} runs are pinned")
+    resumable = {key: n for key, n in staged(opened).items() if key in live}
+    if resumable:
+        console.print(
+            f"kept: unfinished work on {len(resumable)} artifacts, "
+            f"{human_size(sum(resumable.values()))}; running the same again resumes it"
+        )
+    total = human_size(sum(garbage.bytes for garbage in found))
+    console.print(f"{len(found)} unused, {total}{'' if apply else ' (add --apply)'}")
+
+
+def _print_garbage(found: Sequence[Garbage], word: str, each: bool) -> None:
+    if not found:
+        return
+    if each:
+        for garbage in found:
+            console.print(
+                f"{word} {garbage.kind} {garbage.key}  {human_size(garbage.bytes)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return
+    table = Table("", "stage", "number", "size", title=word, title_justify="left", box=None)
+    groups: dict[tuple[str, str], list[Garbage]] = {}
+    for garbage in found:
+        groups.setdefault((garbage.kind, garbage.stage), []).append(garbage)
+    for (kind, stage), group in sorted(groups.items()):
+        size = human_size(sum(garbage.bytes for garbage in group))
+        table.add_row(kind, stage, str(len(group)), size)
+    console.print(table)
