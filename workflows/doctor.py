@@ -30,6 +30,7 @@ _CUDA = {13: ("580.65.06", "cu130"), 12: ("525.60.13", "cu126"), 11: ("450.80.02
 _BECAUSE = {
     "fastapi": "the server of Prefect 3.8 fails with a newer one: Body() got an unexpected "
     "keyword argument",
+    "sqlalchemy": "the scheduler of Prefect 3.8 fails with 2.1: no schedule starts a run",
     "prefect": "its states and clients differ between minor versions",
     "torch": "checkpoints and kernels differ between minor versions",
 }
