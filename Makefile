@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
-.PHONY: demo test lint setup lock clean
+.PHONY: demo test lint docs setup lock clean
 
 demo: setup
 	$(BIN)/tubelet run demo
@@ -20,6 +20,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.cuda
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 setup: .venv/.done
 
 .venv/.done: requirements.lock pyproject.toml
@@ -33,4 +36,4 @@ lock: setup
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean:
-	rm -rf .venv .tubelet
+	rm -rf .venv .tubelet site

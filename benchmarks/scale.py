@@ -6,8 +6,8 @@ came in. Each row is one ``tubelet`` command in a process of its own: wall secon
 memory that process held.
 
 ``--steps 7`` plans as wide a graph as ``preprocess`` has; ``--fill`` commits the artifacts in one
-process instead of running anything. ``--profile`` prints where the time of the cached plan goes, ``--prefect N`` runs N videos
-through Prefect and counts the rows of its database.
+process instead of running anything. ``--profile`` prints where the time of the cached plan goes,
+``--prefect N`` runs N videos through Prefect and counts the rows of its database.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def recipe() -> Sequence[Step]:
     """As many steps as asked for, each over all videos."""
     videos = Folder().of()
     count = int(os.environ.get(STEPS, "1"))
-    return [NearZero(side=n + 1).of(videos=videos, step_name=f"near_zero_{n}") for n in range(count)]
+    return [
+        NearZero(side=n + 1).of(videos=videos, step_name=f"near_zero_{n}") for n in range(count)
+    ]
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ def command(*arguments: str, folder: Path, store: Path) -> Cost:
     paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": ":".join(paths)}
     started = time.perf_counter()
+    where = ["--set", f"folder.path={folder}", "--store", str(store)]
     child = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments]
-        + ["--set", f"folder.path={folder}", "--store", str(store)],
+        [sys.executable, "-c", program, *arguments, *where],
         env=environment,
         stdout=subprocess.DEVNULL,
     )
