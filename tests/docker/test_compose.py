@@ -99,6 +99,13 @@ def test_commands_are_those_of_the_installed_prefect(name: str) -> None:
     assert set(options) <= set(re.findall(r"--[a-z-]+", said))
 
 
+def test_the_worker_polls_the_pool_of_the_deployments() -> None:
+    command = SERVICES["worker"]["command"]
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    pools = {(one["work_pool"]["name"], "process") for one in deployments}
+    assert pools == {(command[command.index("--pool") + 1], command[command.index("--type") + 1])}
+
+
 @pytest.mark.parametrize("name", ["server", "worker"])
 def test_health_checks_are_programs(name: str) -> None:
     program, flag, code = SERVICES[name]["healthcheck"]["test"][1:]
