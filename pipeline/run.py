@@ -7,9 +7,10 @@ notebooks and ``tubelet run --no-prefect``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from pipeline.execute import execute
 from pipeline.expand import Node
@@ -58,26 +59,42 @@ def run_plan(
     A failed node blocks what rests on it; everything else completes.
     """
     result = Result(plan)
-    waiting: dict[str, Entry] = {}
     for entry in plan.entries:
-        if entry.action == "run":
-            waiting[entry.node.key] = entry
-        else:
+        if entry.action == "cached":
             result.status[entry.node.key] = "cached"
             result.manifests[entry.node.key] = store.read_manifest(entry.node.key)
-    running: dict[Future[tuple[Status, Manifest]], Entry] = {}
+    queue = _Queue(plan.to_run)
+    running: dict[Future[tuple[Status, Manifest]], str] = {}
+    ended: SimpleQueue[Future[tuple[Status, Manifest]]] = SimpleQueue()
     stop = threading.Event()
     with ThreadPoolExecutor(options.workers, thread_name_prefix="tubelet") as pool:
         try:
-            while waiting or running:
-                _submit_ready(waiting, running, result, pool, store, options, on_event, stop)
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    key = running.pop(future).node.key
-                    try:
-                        result.status[key], result.manifests[key] = future.result()
-                    except TubeletError as error:
-                        result.status[key], result.errors[key] = "failed", error
+            ready = queue.start()
+            while ready or running:
+                for entry in ready:
+                    forced = entry.reason == "forced"
+                    future = pool.submit(
+                        execute,
+                        entry.node,
+                        store,
+                        options,
+                        force=forced,
+                        on_event=on_event,
+                        stop=stop,
+                    )
+                    running[future] = entry.node.key
+                    future.add_done_callback(ended.put)
+                future = ended.get()
+                key = running.pop(future)
+                try:
+                    result.status[key], result.manifests[key] = future.result()
+                    ready = queue.succeed(key)
+                except TubeletError as error:
+                    result.status[key], result.errors[key] = "failed", error
+                    ready = []
+                    for blocked in queue.fail(key):
+                        result.status[blocked.node.key] = "blocked"
+                        on_event(Event("ended", blocked.node, status="blocked"))
         except BaseException:
             stop.set()  # Ctrl-C: the threads end their children before the pool is left
             pool.shutdown(wait=False, cancel_futures=True)
@@ -85,33 +102,38 @@ def run_plan(
     return result
 
 
-def _submit_ready(
-    waiting: dict[str, Entry],
-    running: dict[Future[tuple[Status, Manifest]], Entry],
-    result: Result,
-    pool: ThreadPoolExecutor,
-    store: Store,
-    options: Options,
-    on_event: Callable[[Event], None],
-    stop: threading.Event,
-) -> None:
-    for key, entry in list(waiting.items()):
-        upstream = [k for keys in entry.node.input_keys().values() for k in keys]
-        if any(result.status.get(k) in ("failed", "blocked") for k in upstream):
-            result.status[key] = "blocked"
-            del waiting[key]
-            on_event(Event("ended", entry.node, status="blocked"))
-        elif all(k not in waiting and k not in _keys(running) for k in upstream):
-            forced = entry.reason == "forced"
-            future = pool.submit(
-                execute, entry.node, store, options, force=forced, on_event=on_event, stop=stop
-            )
-            running[future] = entry
-            del waiting[key]
+class _Queue:
+    """Entries that wait for others, released as these end; each step costs what it releases."""
 
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._waiting = {entry.node.key: entry for entry in entries}
+        self._unmet: dict[str, set[str]] = {}
+        self._readers: dict[str, list[str]] = {}
+        for key, entry in self._waiting.items():
+            upstream = {k for keys in entry.node.input_keys().values() for k in keys}
+            self._unmet[key] = upstream & self._waiting.keys()
+            for other in self._unmet[key]:
+                self._readers.setdefault(other, []).append(key)
 
-def _keys(running: Mapping[Future[tuple[Status, Manifest]], Entry]) -> set[str]:
-    return {entry.node.key for entry in running.values()}
+    def start(self) -> list[Entry]:
+        """What waits for nothing."""
+        return [self._waiting.pop(key) for key, unmet in self._unmet.items() if not unmet]
+
+    def succeed(self, key: str) -> list[Entry]:
+        """What waited for `key`, and now for nothing more."""
+        ready = []
+        for reader in self._readers.get(key, ()):
+            self._unmet[reader].remove(key)
+            if not self._unmet[reader] and reader in self._waiting:
+                ready.append(self._waiting.pop(reader))
+        return ready
+
+    def fail(self, key: str) -> Iterator[Entry]:
+        """All that rests on `key` and has not been told so before, inputs before readers."""
+        for reader in self._readers.get(key, ()):
+            if reader in self._waiting:
+                yield self._waiting.pop(reader)
+                yield from self.fail(reader)
 
 
 def check_quarantine(
