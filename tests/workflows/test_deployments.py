@@ -31,12 +31,21 @@ from live_server import (
 
 from pipeline.store import Store
 
+FLOWS = ["ingest", "pretrain", "evaluate", "full"]
+
 pytestmark = [
     pytest.mark.prefect,
     pytest.mark.usefixtures("live_server"),
     pytest.mark.xdist_group("prefect"),
     pytest.mark.filterwarnings("default"),  # Prefect's own dependencies warn
 ]
+
+
+@pytest.fixture(scope="module")
+def deployed(live_server: None) -> None:
+    """``prefect.yaml`` in a pool of processes."""
+    prefect("work-pool", "create", "local", "--type", "process")
+    prefect("deploy", "--all")
 
 
 @pytest.fixture
@@ -54,10 +63,10 @@ def states(deployment_id: str) -> list[str]:
 
 
 def test_forms_have_choices_bounds_and_texts() -> None:
-    from workflows.deployments import FLOWS
+    from workflows import deployments
 
-    assert list(FLOWS) == ["ingest", "pretrain", "evaluate", "full"]
-    for flow in FLOWS.values():
+    assert list(deployments.FLOWS) == FLOWS
+    for flow in deployments.FLOWS.values():
         form = flow.parameters.model_dump()["properties"]
         assert all(field.get("description") for field in form.values())
         assert {"ctp_ucf101", "preprocess", "full"} <= set(form["recipe"]["enum"])
@@ -66,18 +75,14 @@ def test_forms_have_choices_bounds_and_texts() -> None:
         assert (form["workers"]["minimum"], form["max_failed_fraction"]["maximum"]) == (1, 1)
     defaults = {
         name: flow.parameters.model_dump()["properties"]["recipe"]["default"]
-        for name, flow in FLOWS.items()
+        for name, flow in deployments.FLOWS.items()
     }
     assert defaults["ingest"] == "preprocess"
 
 
+@pytest.mark.usefixtures("deployed")
 def test_a_worker_runs_what_the_api_and_a_schedule_start(videos: Path, tmp_path: Path) -> None:
-    prefect("work-pool", "create", "local", "--type", "process", "--overwrite")
-    prefect("deploy", "--all")
-    deployments = {
-        name: call(f"/deployments/name/{name}/local")
-        for name in ("ingest", "pretrain", "evaluate", "full")
-    }
+    deployments = {name: call(f"/deployments/name/{name}/local") for name in FLOWS}
     for deployment in deployments.values():
         assert deployment["schedules"]
         assert not any(one["active"] for one in deployment["schedules"])
@@ -162,11 +167,11 @@ FLAGS = [
 SCREENSHOTS = os.environ.get("TUBELET_SCREENSHOTS")  # docs/images: the pictures of the docs
 
 
+@pytest.mark.usefixtures("deployed")
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 def test_pages_show_the_run_its_picture_and_the_form(videos: Path, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    prefect("deploy", "--all")
     for name in ("dog", "walker_a"):
         (videos / f"{name}.mp4").symlink_to(CLIPS / f"{name}.mp4")
     code = (
@@ -205,7 +210,8 @@ def test_pages_show_the_run_its_picture_and_the_form(videos: Path, tmp_path: Pat
             page.wait_for_timeout(1500)  # the graph is drawn after the network has become idle
             text[name] = page.inner_text("body")
             if SCREENSHOTS:
-                page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
+                kind = "jpg" if name == "prefect-picture" else "png"
+                page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.{kind}"))
         browser.close()
     assert "9 Task runs" in text["prefect-run"]
     assert "Completed" in text["prefect-run"]
