@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from storage_schemas.metrics import Metrics
 from storage_schemas.report import ReportFile
 
 _PICTURES_PER_STEP = 2
+_ENCODERS = ("pretrained", "random", "chance")
 
 
 class Report(GatherStage, name="report", version=2):
@@ -68,6 +69,7 @@ def render(views: Sequence[ArtifactView], *, title: str) -> str:
         title=title,
         sections=sections(views),
         results=found,
+        encoders=columns(found),
         published=beside([row["protocol"] for row in found]),
         quarantined=quarantine(views),
         libraries=libraries,
@@ -154,6 +156,11 @@ def results(views: Sequence[ArtifactView]) -> list[dict[str, Any]]:
             if row.low is not None and row.high is not None:
                 line["intervals"][row.encoder] = (row.low, row.high)
     return list(table.values())
+
+
+def columns(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Encoders side by side: the usual ones, then what else there is, such as a baseline."""
+    return list(dict.fromkeys([*_ENCODERS, *(name for row in found for name in row["values"])]))
 
 
 def quarantine(views: Sequence[ArtifactView]) -> list[QuarantineRow]:
