@@ -92,6 +92,11 @@ class MetricRow:
     unit: str = "share"
 
 
+def side_by_side(encoders: Iterable[str]) -> list[str]:
+    """Columns of a table: the usual encoders, then what else there is, such as a baseline."""
+    return list(dict.fromkeys(["pretrained", "random", "chance", *encoders]))
+
+
 @dataclass(frozen=True, repr=False)
 class Answers:
     """What one protocol answered for each video, best first.

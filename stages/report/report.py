@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ from typing import Any
 from pipeline.stage import GatherStage
 from stages.report.published import beside, origin_of
 from storage_schemas.manifest import ArtifactView, QuarantineRow
-from storage_schemas.metrics import Metrics
+from storage_schemas.metrics import Metrics, side_by_side
 from storage_schemas.report import ReportFile
 
 _PICTURES_PER_STEP = 2
-_ENCODERS = ("pretrained", "random", "chance")
 
 
 class Report(GatherStage, name="report", version=2):
@@ -69,7 +68,7 @@ def render(views: Sequence[ArtifactView], *, title: str) -> str:
         title=title,
         sections=sections(views),
         results=found,
-        encoders=columns(found),
+        encoders=side_by_side(name for row in found for name in row["values"]),
         published=beside([row["protocol"] for row in found]),
         quarantined=quarantine(views),
         libraries=libraries,
@@ -156,11 +155,6 @@ def results(views: Sequence[ArtifactView]) -> list[dict[str, Any]]:
             if row.low is not None and row.high is not None:
                 line["intervals"][row.encoder] = (row.low, row.high)
     return list(table.values())
-
-
-def columns(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Encoders side by side: the usual ones, then what else there is, such as a baseline."""
-    return list(dict.fromkeys([*_ENCODERS, *(name for row in found for name in row["values"])]))
 
 
 def quarantine(views: Sequence[ArtifactView]) -> list[QuarantineRow]:
