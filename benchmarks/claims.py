@@ -14,12 +14,12 @@ from small_trainings import Data
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stages.learning.box_iou import box_iou
 from stages.learning.data import Examples
 from stages.learning.pixels import normalise
 from stages.learning.region_contrast import regions_and_context
 from stages.learning.trainer import Trainer
 from stages.learning.views import ResizedCrop
-from stages.pretrain.methods.ctp import box_iou
 from storage_schemas.dataset import Dataset
 from workflows.tiny import AREA, FRAMES, SIZE, STRIDE
 

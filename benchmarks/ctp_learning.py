@@ -23,9 +23,9 @@ from pydantic import BaseModel
 
 from pipeline.stage import Context
 from stages.decode.decode import Decode
+from stages.learning.box_iou import box_iou
 from stages.learning.data import Examples
 from stages.learning.train import Trainer, TrainSpec
-from stages.pretrain.methods.ctp import box_iou
 from stages.shard.shard import MakeShard
 from stages.sources.motion_shapes import MotionShapes
 from stages.synthesize.synthesize import Synthesize

@@ -1,7 +1,7 @@
 """A classifier: an encoder, a linear layer on its averages, and how it was trained.
 
-It is an encoder artifact with two files more, ``classifier.pt`` (``weight`` and ``bias``) and
-``classifier.json``, so that all that reads an encoder reads it.
+It is an encoder artifact with ``classifier.pt`` (``weight`` and ``bias``) and
+``classifier.json`` instead of ``heads.pt``, so that all that reads an encoder reads it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ class ClassifierFiles(EncoderFiles):
     classes : sequence of str
         The class that each output stands for. Several outputs may stand for one, and one whose
         name is empty for none: ImageNet's thousand classes as answers to nine.
-    method : mapping
-        What it was trained by, as `stages.evaluate.recognition` takes it.
     protocol, preset : str
         Name of the rules.
     epoch : int
@@ -41,11 +39,12 @@ class ClassifierFiles(EncoderFiles):
     name: ClassVar[str] = "classifier"
     version: ClassVar[int] = 1
     files: ClassVar[tuple[str, ...]] = (
-        *EncoderFiles.files, "classifier.pt", "classifier.json",
-    )  # fmt: skip
+        *(name for name in EncoderFiles.files if name != "heads.pt"),
+        "classifier.pt",
+        "classifier.json",
+    )
 
     classes: Sequence[str] = ()
-    method: Mapping[str, Any] = field(default_factory=dict)
     protocol: str = ""
     preset: str = ""
     epoch: int = 0
@@ -75,4 +74,4 @@ class ClassifierFiles(EncoderFiles):
             raise SchemaError(f"{path} is missing: not a classifier artifact")
         facts = json.loads(path.read_text())
         check_version(cls.name, facts.pop("version"), cls.version, where=str(path))
-        return cls(**vars(EncoderFiles.open(folder)), **facts)
+        return cls(**(vars(EncoderFiles.open(folder)) | facts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,22 +31,33 @@ class EncoderFiles(FolderNoun):
         Of RGB in 0..1: what its input was standardised with while it was trained.
     origin : {"pretrained", "random"}
         Whether anything was learned.
+    method : mapping
+        What it was trained by, as `Method.choose` takes it; empty where it was given. The
+        weights then have the form that the method trains in.
     """
 
     name: ClassVar[str] = "encoder"
     version: ClassVar[int] = 2  # 2: mean and std of the input
-    files: ClassVar[tuple[str, ...]] = ("encoder.pt", "encoder.json", "log.jsonl", "views.png")
+    files: ClassVar[tuple[str, ...]] = (
+        "encoder.pt", "heads.pt", "encoder.json", "log.jsonl", "views.png",
+    )  # fmt: skip
 
     folder: Path
     parameters: Mapping[str, Any]
     mean: Sequence[float]
     std: Sequence[float]
     origin: str = "pretrained"
+    method: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def weights(self) -> Path:
         """State dict of the encoder alone (no heads, queue or momentum copy)."""
         return self.folder / "encoder.pt"
+
+    @property
+    def heads(self) -> Path:
+        """State dict of the heads that were trained; see `stages.learning.objective`."""
+        return self.folder / "heads.pt"
 
     @property
     def log(self) -> Path:
@@ -62,6 +73,7 @@ class EncoderFiles(FolderNoun):
         mean: Sequence[float],
         std: Sequence[float],
         origin: str = "pretrained",
+        method: Mapping[str, Any] | None = None,
     ) -> None:
         """Write ``encoder.json``, what the encoder is rebuilt and fed from."""
         content = {
@@ -70,6 +82,7 @@ class EncoderFiles(FolderNoun):
             "mean": list(mean),
             "std": list(std),
             "origin": origin,
+            "method": dict(method or {}),
         }
         (folder / "encoder.json").write_text(json.dumps(content, indent=1, sort_keys=True))
 
@@ -97,4 +110,5 @@ class EncoderFiles(FolderNoun):
             mean=content["mean"],
             std=content["std"],
             origin=content.get("origin", "pretrained"),
+            method=content.get("method", {}),
         )

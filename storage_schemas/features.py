@@ -7,14 +7,16 @@ view by itself. Row *i* belongs to ``video_ids[i]`` of ``features.json``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from storage_schemas.tables import check_version
 
 INDEX = "features.json"
 CLIPS = "clips"
+CHECKPOINT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,45 +108,107 @@ class Features(FolderNoun):
 class FeatureWriter:
     """Matrices that are filled row by row on disk, in any order, from several threads.
 
+    Rows that were finished before a kill are found again.
+
     Parameters
     ----------
     folder : Path
         Work folder; `Features.write` then links the files into the artifact.
     video_ids : sequence of str
         Row by row.
+    identity : str
+        Of all that the features come from: what was left by other work is not taken up.
+    checkpoint_seconds : float
+        Least time between two moments that a kill falls back to.
     """
 
-    def __init__(self, folder: Path, video_ids: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        video_ids: Sequence[str],
+        *,
+        identity: str = "",
+        checkpoint_seconds: float | None = None,
+    ) -> None:
         self._folder, self._video_ids = folder, list(video_ids)
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
+        self._every = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+        self._saved = time.monotonic()
+        what = hashlib.sha256(json.dumps([identity, self._video_ids]).encode()).hexdigest()
+        self._record = folder / f"finished-{what[:16]}.npy"
+        self._finished_V = self._resumed()
 
-    def put(self, row: int, encoder: str, pooling: str, values: NDArray[np.float32]) -> None:
-        """Set the row of one video, (D,), or (N, D) for the pooling ``clips``."""
-        name = f"{encoder}.{pooling}"
-        if not np.isfinite(values).all():
-            raise SchemaError(
-                f"{encoder}/{pooling}: features are not finite; is the encoder diverged?",
-                video_id=self._video_ids[row],
-            )
+    def _resumed(self) -> NDArray[np.bool_]:
+        """Which rows are there; opens their matrices, and removes what other work has left."""
+        for record in self._folder.glob("finished-*.npy"):
+            if record != self._record:
+                record.unlink()
+        if not self._record.exists():
+            for path in self._folder.glob("*.*.npy"):
+                path.unlink()  # to cut a file short would break who maps it
+            return np.zeros(len(self._video_ids), np.bool_)
+        for path in self._folder.glob("*.*.npy"):
+            self._open[path.name.removesuffix(".npy")] = np.load(path, mmap_mode="r+")
+        return np.load(self._record)
+
+    @property
+    def finished(self) -> set[int]:
+        """Rows that need not be put again."""
+        return set(np.flatnonzero(self._finished_V).tolist())
+
+    def put(self, row: int, values: Mapping[tuple[str, str], NDArray[np.float32]]) -> None:
+        """Finish the row of one video.
+
+        Parameters
+        ----------
+        row : int
+        values : mapping of (encoder, pooling) -> ndarray
+            Of shape (D,), or (N, D) for the pooling ``clips``.
+        """
+        for (encoder, pooling), one in values.items():
+            if not np.isfinite(one).all():
+                raise SchemaError(
+                    f"{encoder}/{pooling}: features are not finite; is the encoder diverged?",
+                    video_id=self._video_ids[row],
+                )
+            self._matrix(f"{encoder}.{pooling}", one.shape)[row] = one
+        with self._lock:
+            self._finished_V[row] = True
+            if time.monotonic() - self._saved >= self._every:
+                self._checkpoint()
+
+    def _matrix(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         with self._lock:
             if name not in self._open:
-                path = self._folder / f"{name}.npy"
-                path.unlink(missing_ok=True)  # to cut a file short would break who maps it
                 self._open[name] = np.lib.format.open_memmap(
-                    path,
+                    self._folder / f"{name}.npy",
                     mode="w+",
                     dtype=np.float32,
-                    shape=(len(self._video_ids), *values.shape),
+                    shape=(len(self._video_ids), *shape),
                 )
-        self._open[name][row] = values
+            return self._open[name]
+
+    def _checkpoint(self) -> None:
+        """Rows reach the disk before the record of them does."""
+        for matrix in self._open.values():
+            assert isinstance(matrix, np.memmap)
+            matrix.flush()
+        temporary = self._record.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, self._finished_V)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._record)
+        self._saved = time.monotonic()
 
     def features(self) -> Features:
         """What was written."""
+        with self._lock:
+            self._checkpoint()
         vectors: dict[str, dict[str, NDArray[np.float32]]] = {}
         for name, matrix in self._open.items():
             encoder, pooling = name.split(".")
-            matrix.flush()
             vectors.setdefault(encoder, {})[pooling] = matrix
         clips = {e: poolings.pop(CLIPS) for e, poolings in vectors.items() if CLIPS in poolings}
         return Features(self._video_ids, vectors, clips)

@@ -1,13 +1,14 @@
 """Results of evaluation: numbers, and the answers that they were computed from.
 
 ``metrics.arrow`` has one row a number. ``predictions.arrow`` has one row a video of each
-`Answers`, in the order of ``classes.json``, which names what their integers mean.
+`Answers`, in the order of ``classes.json``, which names what their integers mean;
+``measurements.arrow``, where there are any, one of each `Measurements`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -47,6 +48,13 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("scores", pa.list_(pa.float32()), nullable=False),
     ]
 )
+MEASUREMENT_SCHEMA = pa.schema(
+    [
+        *(PREDICTION_SCHEMA.field(name) for name in ("protocol", "preset", "encoder", "split")),
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("values", pa.list_(pa.float32()), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ class MetricRow:
     version : int
         Of the rules: of the stage that applied them.
     encoder : str
-        ``pretrained`` or ``random``, which stand side by side, or ``chance``.
+        ``pretrained`` or ``random``, which stand side by side, or what needs none, such as
+        ``chance``.
     split, metric : str
     value : float
     low, high : float or None
@@ -81,6 +90,11 @@ class MetricRow:
     low: float | None = None
     high: float | None = None
     unit: str = "share"
+
+
+def side_by_side(encoders: Iterable[str]) -> list[str]:
+    """Columns of a table: the usual encoders, then what else there is, such as a baseline."""
+    return list(dict.fromkeys(["pretrained", "random", "chance", *encoders]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,38 +144,101 @@ class Answers:
     @property
     def key(self) -> str:
         """What tells the answers of an artifact apart."""
-        return "/".join((self.protocol, self.preset, self.encoder, self.split))
+        return _key(self)
 
     def to_table(self) -> pa.Table:
         """Rows of ``predictions.arrow``."""
-        count, width = self.ranked_VK.shape
-        ends = pa.array(np.arange(count + 1, dtype=np.int32) * width)
-        same = {name: getattr(self, name) for name in ("protocol", "preset", "encoder", "split")}
-        columns: dict[str, Any] = {name: pa.repeat(value, count) for name, value in same.items()}
-        columns |= {
-            "video_id": pa.array(list(self.video_ids), pa.string()),
+        columns = _same(self) | {
             "label": pa.array(self.labels_V, pa.int32()),
-            "ranked": pa.ListArray.from_arrays(ends, pa.array(self.ranked_VK.ravel(), pa.int32())),
-            "scores": pa.ListArray.from_arrays(
-                ends, pa.array(self.scores_VK.ravel(), pa.float32())
-            ),
+            "ranked": _lists(self.ranked_VK, pa.int32()),
+            "scores": _lists(self.scores_VK, pa.float32()),
         }
         return pa.table(columns, schema=PREDICTION_SCHEMA)
 
     @classmethod
     def from_batch(cls, batch: pa.RecordBatch) -> Self:
         """Inverse of `to_table`; arrays are views of the mapped file."""
-        shape = (len(batch), -1) if len(batch) else (0, 0)
         return cls(
-            **{
-                name: batch.column(name)[0].as_py() if len(batch) else ""
-                for name in ("protocol", "preset", "encoder", "split")
-            },
-            video_ids=batch.column("video_id").to_pylist(),
+            **_read_same(batch),
             labels_V=batch.column("label").to_numpy(),
-            ranked_VK=batch.column("ranked").flatten().to_numpy().reshape(shape),
-            scores_VK=batch.column("scores").flatten().to_numpy().reshape(shape),
+            ranked_VK=_matrix(batch, "ranked"),
+            scores_VK=_matrix(batch, "scores"),
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Measurements:
+    """What one protocol measured of each video.
+
+    Parameters
+    ----------
+    protocol, preset, encoder, split : str
+    video_ids : sequence of str
+    values_VT : ndarray of shape (V, T), float32
+        Such as the overlap of boxes in each frame of a clip.
+    """
+
+    protocol: str
+    preset: str
+    encoder: str
+    split: str
+    video_ids: Sequence[str]
+    values_VT: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.values_VT.ndim != 2 or len(self.values_VT) != len(self.video_ids):
+            raise SchemaError(
+                f"measurements of {len(self.video_ids)} videos have shape {self.values_VT.shape}"
+            )
+        if not np.isfinite(self.values_VT).all():
+            raise SchemaError(f"measurements {self.key!r} are not finite")
+
+    def __repr__(self) -> str:
+        return f"Measurements({self.key!r}, {len(self.video_ids)} videos)"
+
+    @property
+    def key(self) -> str:
+        """What tells the measurements of an artifact apart."""
+        return _key(self)
+
+    def to_table(self) -> pa.Table:
+        """Rows of ``measurements.arrow``."""
+        columns = _same(self) | {"values": _lists(self.values_VT, pa.float32())}
+        return pa.table(columns, schema=MEASUREMENT_SCHEMA)
+
+    @classmethod
+    def from_batch(cls, batch: pa.RecordBatch) -> Self:
+        """Inverse of `to_table`; the array is a view of the mapped file."""
+        return cls(**_read_same(batch), values_VT=_matrix(batch, "values"))
+
+
+_SAME = ("protocol", "preset", "encoder", "split")
+
+
+def _key(one: Answers | Measurements) -> str:
+    return "/".join(getattr(one, name) for name in _SAME)
+
+
+def _same(one: Answers | Measurements) -> dict[str, Any]:
+    """Columns that both tables have."""
+    columns = {name: pa.repeat(getattr(one, name), len(one.video_ids)) for name in _SAME}
+    return columns | {"video_id": pa.array(list(one.video_ids), pa.string())}
+
+
+def _read_same(batch: pa.RecordBatch) -> dict[str, Any]:
+    names = {name: batch.column(name)[0].as_py() if len(batch) else "" for name in _SAME}
+    return names | {"video_ids": batch.column("video_id").to_pylist()}
+
+
+def _lists(values_VK: NDArray[Any], kind: pa.DataType) -> pa.ListArray:
+    count, width = values_VK.shape
+    ends = pa.array(np.arange(count + 1, dtype=np.int32) * width)
+    return pa.ListArray.from_arrays(ends, pa.array(values_VK.ravel(), kind))
+
+
+def _matrix(batch: pa.RecordBatch, name: str) -> NDArray[Any]:
+    shape = (len(batch), -1) if len(batch) else (0, 0)
+    return batch.column(name).flatten().to_numpy().reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -174,6 +251,7 @@ class Metrics(FolderNoun):
     answers : sequence of Answers
     classes : sequence of str
         Names by class index.
+    measurements : sequence of Measurements
     """
 
     name: ClassVar[str] = "metrics"
@@ -182,9 +260,10 @@ class Metrics(FolderNoun):
     rows: Sequence[MetricRow]
     answers: Sequence[Answers] = ()
     classes: Sequence[str] = ()
+    measurements: Sequence[Measurements] = ()
 
     def write(self, folder: Path) -> None:
-        """Write ``metrics.arrow``, ``predictions.arrow`` and ``classes.json``."""
+        """Write the tables, and ``classes.json``."""
         table = pa.Table.from_pylist([vars(row) for row in self.rows], schema=METRIC_SCHEMA)
         write_table(
             folder / "metrics.arrow",
@@ -194,14 +273,9 @@ class Metrics(FolderNoun):
             noun=self.name,
             version=self.version,
         )
-        write_table(
-            folder / "predictions.arrow",
-            PREDICTION_SCHEMA,
-            ((answers.key, answers.to_table()) for answers in self.answers),
-            video_ids=[answers.key for answers in self.answers],
-            noun=f"{self.name}.predictions",
-            version=self.version,
-        )
+        self._write(folder, "predictions", PREDICTION_SCHEMA, self.answers)
+        if self.measurements:
+            self._write(folder, "measurements", MEASUREMENT_SCHEMA, self.measurements)
         (folder / "classes.json").write_text(json.dumps(list(self.classes), ensure_ascii=False))
 
     @classmethod
@@ -209,14 +283,35 @@ class Metrics(FolderNoun):
         rows = TableFile(
             folder / "metrics.arrow", METRIC_SCHEMA, noun=cls.name, version=cls.version
         )
-        answers = TableFile(
-            folder / "predictions.arrow",
-            PREDICTION_SCHEMA,
-            noun=f"{cls.name}.predictions",
-            version=cls.version,
-        )
+        measured = (folder / "measurements.arrow").exists()
         return cls(
             [MetricRow(**row) for row in rows["*"].to_pylist()],
-            [Answers.from_batch(answers[key]) for key in answers],
+            list(map(Answers.from_batch, cls._read(folder, "predictions", PREDICTION_SCHEMA))),
             json.loads((folder / "classes.json").read_text()),
+            list(
+                map(Measurements.from_batch, cls._read(folder, "measurements", MEASUREMENT_SCHEMA))
+            )
+            if measured
+            else (),
         )
+
+    def _write(
+        self,
+        folder: Path,
+        stem: str,
+        schema: pa.Schema,
+        found: Sequence[Answers] | Sequence[Measurements],
+    ) -> None:
+        write_table(
+            folder / f"{stem}.arrow",
+            schema,
+            ((one.key, one.to_table()) for one in found),
+            video_ids=[one.key for one in found],
+            noun=f"{self.name}.{stem}",
+            version=self.version,
+        )
+
+    @classmethod
+    def _read(cls, folder: Path, stem: str, schema: pa.Schema) -> Iterable[pa.RecordBatch]:
+        path = folder / f"{stem}.arrow"
+        return TableFile(path, schema, noun=f"{cls.name}.{stem}", version=cls.version).values()

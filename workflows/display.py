@@ -15,7 +15,7 @@ from pipeline.run import Result
 from pipeline.store import Store
 from pipeline.supervise import Event
 from storage_schemas.manifest import QuarantineRow
-from storage_schemas.metrics import Metrics
+from storage_schemas.metrics import Metrics, side_by_side
 from storage_schemas.report import REPORT_NAME
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -142,6 +142,7 @@ def watching(console: Console) -> Iterator[Watcher]:
 def print_result(console: Console, result: Result, store: Store) -> None:
     """Figures, rejected videos and where the report lies."""
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    videos: dict[tuple[str, str, str], str] = {}
     reports = []
     for key, manifest in result.manifests.items():
         if manifest.noun == Metrics.name:
@@ -149,14 +150,16 @@ def print_result(console: Console, result: Result, store: Store) -> None:
                 name = f"{row.protocol} ({row.preset})" if row.preset else row.protocol
                 text = f"{100 * row.value:.1f} %" if row.unit == "share" else f"{row.value:.3g}"
                 place = (name, row.split, row.metric)
-                lines.setdefault(place, {"n": str(row.n)})[row.encoder] = text
+                lines.setdefault(place, {})[row.encoder] = text
+                videos[place] = str(row.n)
         if REPORT_NAME in manifest.files:
             reports.append(store.folder(key) / REPORT_NAME)
     if lines:
-        table = Table("protocol", "split", "metric", "pretrained", "random", "chance", "videos")
+        encoders = side_by_side(name for values in lines.values() for name in values)
+        table = Table("protocol", "split", "metric", *encoders, "videos")
         for (protocol, split, metric), values in lines.items():
-            cells = [values.get(name, "") for name in ("pretrained", "random", "chance", "n")]
-            table.add_row(protocol, split, metric, *cells)
+            cells = [values.get(name, "") for name in encoders]
+            table.add_row(protocol, split, metric, *cells, videos[protocol, split, metric])
         console.print(table)
     if result.quarantined:
         print_quarantine(console, result.quarantined)

@@ -18,7 +18,10 @@ from stages.evaluate.given_encoder import GivenEncoder
 from stages.evaluate.knn import Knn
 from stages.evaluate.linear_probe import LinearProbe
 from stages.evaluate.recognise import Recognise
+from stages.evaluate.region_retrieval import RegionRetrieval
 from stages.evaluate.retrieval import Retrieval
+from stages.evaluate.tracking import Tracking
+from stages.learning.method import FollowsBoxes
 from stages.pretrain.pretrain import Pretrain
 from stages.propose.slic import Slic
 from stages.report.report import Report
@@ -29,6 +32,7 @@ from stages.track.track import Track
 
 Steps = Sequence[Step]
 
+_UNSEEN = 4096  # trajectories that the tracking protocol draws from
 # Pretraining sees the train split; nothing else of so large a data set is decoded.
 KINETICS400 = Kinetics400(splits=cited(("train",), OWN))
 
@@ -76,27 +80,31 @@ def trained(
     masks: VideoStage | None = None,
     donors: ChooseDonors | None = None,
     backgrounds: Backgrounds | None = None,
+    regions: RegionRetrieval | None = None,
     prefix: str = "",
 ) -> list[Step]:
     """What a trained encoder is worth, see `evaluated`; without `clips` the encoder itself.
 
     `masks` reads the foregrounds of the videos. `prefix` is put before the names of steps on
-    frames, which another branch may have, too.
+    frames, which another branch may have, too. Objects that `regions` looks for are those
+    of the masks, where there are any, or tubes.
     """
     frames = decode.of(videos=videos, step_name=f"{prefix}decode")
     shards = MakeShard().of(frames=frames, step_name=f"{prefix}shard")
-    labels = labels_of(videos)
+    labels, split = labels_of(videos), split_of(videos)
+    tubes = (track or Track()).of(frames=frames, step_name=f"{prefix}track")
+    seen = None if masks is None else masks.of(videos=videos, frames=frames)
     encoder = training.of(
         shards=shards,
-        split=split_of(videos),
+        split=split,
         labels=labels,
         trajectories=bank.of(),
-        tubes=(track or Track()).of(frames=frames, step_name=f"{prefix}track"),
+        tubes=tubes,
         proposals=(slic or Slic()).of(frames=frames, step_name=f"{prefix}slic"),
     )
     if clips is None:
         return [encoder]
-    return evaluated(
+    found = evaluated(
         encoder,
         shards=shards,
         labels=labels,
@@ -104,10 +112,27 @@ def trained(
         retrieval=retrieval,
         finetune=finetune,
         recognise=recognise,
-        masks=None if masks is None else masks.of(videos=videos, frames=frames),
+        masks=seen,
         donors=donors,
         backgrounds=backgrounds,
         untrained=cited(GivenEncoder(encoder=training.encoder), OWN) if finetune else None,
+    )
+    if regions is not None:
+        boxes = tubes if seen is None else seen
+        found.append(regions.of(encoder=encoder, shards=shards, boxes=boxes, split=split))
+    if isinstance(training.method, FollowsBoxes):
+        found.append(tracked(encoder, bank=bank, shards=shards, split=split))
+    return found
+
+
+def tracked(encoder: Step, *, bank: Synthesize, shards: Step, split: Step) -> Step:
+    """How well an encoder follows patches on trajectories that `bank` did not hold."""
+    unseen = bank.model_copy(update={"seed": bank.seed + 1, "num_trajectories": _UNSEEN})
+    return Tracking().of(
+        encoder=encoder,
+        shards=shards,
+        trajectories=cited(unseen, OWN).of(step_name="unseen_trajectories"),
+        split=split,
     )
 
 

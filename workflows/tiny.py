@@ -18,6 +18,7 @@ from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.recognise import Recognise
 from stages.evaluate.recognition import Head
+from stages.evaluate.region_retrieval import RegionRetrieval
 from stages.evaluate.retrieval import Retrieval
 from stages.evaluate.training_clips import TrainingClips
 from stages.learning.clip_contrast import ClipContrast
@@ -181,5 +182,6 @@ def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[S
         # The class is the motion: a box that moved would tell it.
         donors=cited(ChooseDonors(box="video"), OWN),
         backgrounds=cited(Backgrounds(**_TEST), OWN),
+        regions=cited(RegionRetrieval(num_frames=FRAMES, frame_stride=STRIDE, size=SIZE), OWN),
         prefix="shapes_",
     )

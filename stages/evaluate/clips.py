@@ -82,6 +82,11 @@ class EvaluationViews(Parameters):
         """Views of a video."""
         return self.num_clips * self.num_crops
 
+    @property
+    def nbytes(self) -> int:
+        """Of the views of a video."""
+        return self.num_views * self.num_frames * self.size**2 * 3
+
     def cut(self, video: Decodable) -> NDArray[np.uint8]:
         """Views (num_clips * num_crops, T, S, S, 3), crop by crop within a clip."""
         indices = self.indices(len(video))

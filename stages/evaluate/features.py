@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -63,8 +65,12 @@ class ExtractFeatures(EvaluationViews, GatherStage, name="features", version=3):
         return True
 
     def run(self, *, encoder: EncoderFiles, shards: Items[Shard], ctx: Context) -> Features:
-        """Stream the videos through the encoders; memory holds a few videos at a time."""
-        writer = FeatureWriter(ctx.work, list(shards))
+        """Stream the videos through the encoders; memory holds a few videos at a time.
+
+        What a killed run has written is kept, and it goes on with the other videos.
+        """
+        identity = self._identity(encoder, shards)
+        writer = FeatureWriter(ctx.work, list(shards), identity=identity)
 
         def network(device: torch.device) -> Callable[[Tensor], Mapping[str, Tensor]]:
             from stages.learning.pixels import normalise
@@ -86,14 +92,27 @@ class ExtractFeatures(EvaluationViews, GatherStage, name="features", version=3):
             return forward
 
         def done(row: int, video_id: str, found: Mapping[str, NDArray[np.float32]]) -> None:
+            values = {}
             for name, vectors_ND in found.items():
                 which, pooling = name.split(".")
-                writer.put(row, which, pooling, vectors_ND.mean(0))
+                values[which, pooling] = vectors_ND.mean(0)
                 if pooling == "gap":
-                    writer.put(row, which, CLIPS, vectors_ND)
+                    values[which, CLIPS] = vectors_ND
+            writer.put(row, values)
 
-        map_videos(shards, self, ctx=ctx, network=network, done=done)
+        map_videos(shards, self, ctx=ctx, network=network, done=done, finished=writer.finished)
         return writer.features()
+
+    def _identity(self, encoder: EncoderFiles, shards: Items[Shard]) -> str:
+        """Of all that the features come from: a work folder may be used for other work."""
+        with encoder.weights.open("rb") as weights:
+            digest = hashlib.file_digest(weights, "sha256")
+        facts = [
+            self.version, self.model_dump(mode="json"), dict(encoder.parameters),
+            encoder.mean, encoder.std, encoder.origin, [str(one) for one in shards.folders],
+        ]  # fmt: skip
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+        return digest.hexdigest()
 
     def _encoders(self, files: EncoderFiles) -> dict[str, nn.Module]:
         from stages.learning.encoder_spec import EncoderSpec

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pictures import bar_chart
+from pipeline.ink import PAPER
+from pipeline.pictures import bar_chart, caption
 from storage_schemas.metrics import Metrics
 
 
@@ -20,3 +21,8 @@ def bars(metrics: Any, *, title: str) -> NDArray[np.uint8]:
             name = f"{row.preset} {row.metric}, {row.split}".strip()
             groups.setdefault(name, {})[row.encoder] = row.value
     return bar_chart(groups, title=title)
+
+
+def remark(text: str) -> NDArray[np.uint8]:
+    """A line of text, where a protocol has no numbers."""
+    return caption(np.full((1, 640, 3), PAPER, np.uint8), text)

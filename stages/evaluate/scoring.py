@@ -12,44 +12,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage_schemas.errors import ParameterError
-from storage_schemas.metrics import Answers, MetricRow, Metrics
+from storage_schemas.metrics import Answers, Measurements, MetricRow, Metrics
+
+Found = Answers | Measurements
 
 MEAN_CLASS = "mean class accuracy"
+LAST = ", last frame"
 # What is told as a difference of top-1, and between which forms of the protocol.
 DIFFERENCES = {"BG-gap": ("Mixed-Same", "Mixed-Rand"), "drop": ("Original", "No-FG")}
 _SAMPLES, _SEED, _TAIL = 1000, 0, 0.025
 _AT_ONCE = 1 << 22  # drawn videos in memory
 
 
-def score(answers: Answers, metrics: Sequence[str], *, version: int) -> list[MetricRow]:
+def score(found: Found, metrics: Sequence[str], *, version: int) -> list[MetricRow]:
     """Rows of the metrics asked for, with their intervals.
 
     Parameters
     ----------
-    answers : Answers
+    found : Answers or Measurements
     metrics : sequence of str
-        ``top-k`` and ``R@k`` (the share of videos with their class among the first k
-        answers) or ``mean class accuracy``.
+        Of answers ``top-k`` and ``R@k`` (the share of videos with their class among the first
+        k answers) or ``mean class accuracy``. Of measurements any name: the mean over frames,
+        or, if it ends in `LAST`, the value in the last frame.
     version : int
         Of the stage that answered.
     """
     rows = []
     for metric in metrics:
-        low, high = interval(metric, answers)
+        low, high = interval(metric, found)
         rows.append(
             MetricRow(
-                answers.protocol,
-                answers.encoder,
-                answers.split,
+                found.protocol,
+                found.encoder,
+                found.split,
                 metric,
-                value_of(metric, answers),
-                len(answers.video_ids),
-                preset=answers.preset,
+                value_of(metric, found),
+                len(found.video_ids),
+                preset=found.preset,
                 version=version,
                 low=low,
                 high=high,
@@ -58,13 +63,21 @@ def score(answers: Answers, metrics: Sequence[str], *, version: int) -> list[Met
     return rows
 
 
-def value_of(metric: str, answers: Answers) -> float:
-    """The number, from the answers."""
-    right_V = is_right(answers, _depth(metric))
-    if metric != MEAN_CLASS:
-        return float(right_V.mean())
-    _, class_V = np.unique(answers.labels_V, return_inverse=True)
-    return float((np.bincount(class_V, weights=right_V) / np.bincount(class_V)).mean())
+def value_of(metric: str, found: Found) -> float:
+    """The number, from the answers or measurements."""
+    value_V = _each(metric, found)
+    if isinstance(found, Measurements) or metric != MEAN_CLASS:
+        return float(value_V.mean())
+    _, class_V = np.unique(found.labels_V, return_inverse=True)
+    return float((np.bincount(class_V, weights=value_V) / np.bincount(class_V)).mean())
+
+
+def _each(metric: str, found: Found) -> NDArray[Any]:
+    """The number of each video by itself."""
+    if isinstance(found, Measurements):
+        values_VT = found.values_VT.astype(np.float64)
+        return values_VT[:, -1] if metric.endswith(LAST) else values_VT.mean(1)
+    return is_right(found, _depth(metric))
 
 
 def is_right(answers: Answers, depth: int) -> NDArray[np.bool_]:
@@ -72,25 +85,30 @@ def is_right(answers: Answers, depth: int) -> NDArray[np.bool_]:
     return (answers.ranked_VK[:, :depth] == answers.labels_V[:, None]).any(1)
 
 
-def interval(metric: str, answers: Answers) -> tuple[float, float]:
+def interval(metric: str, found: Found) -> tuple[float, float]:
     """Bounds of 95 % of the values with videos drawn again, from a fixed seed."""
-    right_V = is_right(answers, _depth(metric))
-    _, class_V = np.unique(answers.labels_V, return_inverse=True)
-    classes, count = int(class_V.max()) + 1, len(right_V)
-    values = []
-    for drawn_SV in _draws(count):
-        if metric != MEAN_CLASS:
-            values.append(right_V[drawn_SV].mean(1))
-            continue
-        # One histogram for all draws: each has its own range of classes.
-        place = class_V[drawn_SV] + classes * np.arange(len(drawn_SV))[:, None]
-        size = classes * len(drawn_SV)
-        all_SC = np.bincount(place.ravel(), minlength=size).reshape(-1, classes)
-        right = np.bincount(place.ravel(), weights=right_V[drawn_SV].ravel(), minlength=size)
-        share_SC = right.reshape(-1, classes) / np.maximum(all_SC, 1)
-        values.append(share_SC.sum(1) / (all_SC > 0).sum(1))
+    value_V = _each(metric, found)
+    draws = _draws(len(value_V))
+    if isinstance(found, Answers) and metric == MEAN_CLASS:
+        _, class_V = np.unique(found.labels_V, return_inverse=True)
+        values = [_class_means(value_V, class_V, drawn_SV) for drawn_SV in draws]
+    else:
+        values = [value_V[drawn_SV].mean(1) for drawn_SV in draws]
     low, high = np.quantile(np.concatenate(values), [_TAIL, 1 - _TAIL])
     return float(low), float(high)
+
+
+def _class_means(
+    value_V: NDArray[Any], class_V: NDArray[np.int64], drawn_SV: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean over the classes of each draw, (S,); one histogram for all of them."""
+    classes = int(class_V.max()) + 1
+    place = class_V[drawn_SV] + classes * np.arange(len(drawn_SV))[:, None]
+    size = classes * len(drawn_SV)
+    all_SC = np.bincount(place.ravel(), minlength=size).reshape(-1, classes)
+    sum_SC = np.bincount(place.ravel(), weights=value_V[drawn_SV].ravel(), minlength=size)
+    share_SC = sum_SC.reshape(-1, classes) / np.maximum(all_SC, 1)
+    return share_SC.sum(1) / (all_SC > 0).sum(1)
 
 
 def difference(
@@ -154,25 +172,26 @@ def _depth(metric: str) -> int:
 
 def recompute(metrics: Metrics) -> list[tuple[MetricRow, float | None]]:
     """Each row with its value as the answers give it; None for what has no answers."""
-    by_key = {answers.key: answers for answers in metrics.answers}
-    found: list[tuple[MetricRow, float | None]] = []
+    by_key: dict[str, Found] = {one.key: one for one in metrics.answers}
+    by_key |= {one.key: one for one in metrics.measurements}
+    again: list[tuple[MetricRow, float | None]] = []
     for row in metrics.rows:
         forms = [f"{row.protocol} {form}" for form in DIFFERENCES.get(row.metric, ())]
         keys = [
             "/".join((protocol, row.preset, row.encoder, row.split))
             for protocol in forms or [row.protocol]
         ]
-        answers = [by_key[key] for key in keys if key in by_key]
+        found = [by_key[key] for key in keys if key in by_key]
         if row.encoder == "chance":
-            found.append((row, 1 / len(metrics.classes)))
-        elif len(answers) < len(keys):
-            found.append((row, None))
+            again.append((row, 1 / len(metrics.classes)))
+        elif len(found) < len(keys):
+            again.append((row, None))
         elif forms:
-            first, second = (value_of("top-1", one) for one in answers)
-            found.append((row, first - second))
+            first, second = (value_of("top-1", one) for one in found)
+            again.append((row, first - second))
         else:
-            found.append((row, value_of(row.metric, answers[0])))
-    return found
+            again.append((row, value_of(row.metric, found[0])))
+    return again
 
 
 def ranked(scores_VC: NDArray[np.floating]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -57,8 +57,10 @@ def split_rows(features: Features, labels: Labels) -> Splits:
     return Splits(classes, train[:, 0], train[:, 1], test[:, 0], test[:, 1], tested)
 
 
-def rows_to_test(labels: Labels, shards: Mapping[str, Shard]) -> tuple[str, list[LabelRow]]:
-    """The split that stands for the test, and its rows that have a class and frames.
+def rows_to_test(
+    labels: Labels, shards: Mapping[str, Shard], *, classed: bool = True
+) -> tuple[str, list[LabelRow]]:
+    """The split that stands for the test, and its rows that have frames, and a class if `classed`.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def rows_to_test(labels: Labels, shards: Mapping[str, Shard]) -> tuple[str, list
     """
     found: dict[str, list[LabelRow]] = {"test": [], "val": []}
     for row in labels.rows:
-        if row.label and row.split in found and row.video_id in shards:
+        if (row.label or not classed) and row.split in found and row.video_id in shards:
             found[row.split].append(row)
     tested = "test" if found["test"] or not found["val"] else "val"
     if not found[tested]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
 
 _AHEAD_BYTES = 1 << 28  # of views that wait for a device
 _CPU_PIXELS, _GPU_PIXELS = 1 << 22, 1 << 26  # of the views in one pass
@@ -36,8 +38,9 @@ def map_videos(
     ctx: Context,
     network: Callable[[torch.device], Callable[[Tensor], Mapping[str, Tensor]]],
     done: Callable[[int, str, Mapping[str, NDArray[np.float32]]], None],
+    finished: Collection[int] = (),
 ) -> None:
-    """Run every video through a network.
+    """Run every video through a network, but for the rows that are `finished`.
 
     Parameters
     ----------
@@ -55,16 +58,17 @@ def map_videos(
     torch.set_num_threads(ctx.threads)
     devices = evaluation_devices(ctx.device)
     video_ids = list(videos)
-    finished, lock = [0], Lock()
+    todo = [row for row in range(len(video_ids)) if row not in finished]
+    count, lock = [len(finished)], Lock()
 
     def work(number: int) -> None:
         device = devices[number]
         forward = network(device)
-        rows = range(number, len(video_ids), len(devices))
-        decoders = _decoders(device, len(devices))
+        decoders = decoders_for(device, len(devices))
         with torch.inference_mode():
-            mine = ((row, videos[video_ids[row]]) for row in rows)
-            for row, clips_NTHWC in decoded_ahead(mine, views, decoders=decoders):
+            mine = ((row, videos[video_ids[row]]) for row in todo[number :: len(devices)])
+            ahead = decoded_ahead(mine, views.cut, nbytes=views.nbytes, decoders=decoders)
+            for row, clips_NTHWC in ahead:
                 found: dict[str, list[Tensor]] = {}
                 for piece in np.array_split(clips_NTHWC, _pieces(clips_NTHWC, device)):
                     pixels = torch.from_numpy(piece).to(device, non_blocking=True)
@@ -73,8 +77,8 @@ def map_videos(
                 joined = {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
                 with lock:
                     done(row, video_ids[row], joined)
-                    finished[0] += 1
-                    ctx.progress(finished[0] / len(video_ids), f"{finished[0]} videos")
+                    count[0] += 1
+                    ctx.progress(count[0] / len(video_ids), f"{count[0]} videos")
 
     if len(devices) == 1:
         work(0)
@@ -85,16 +89,25 @@ def map_videos(
 
 
 def decoded_ahead(
-    videos: Iterator[tuple[R, Decodable]], views: EvaluationViews, *, decoders: int
-) -> Iterator[tuple[R, NDArray[np.uint8]]]:
-    """Views of each video in order; `decoders` threads work ahead within a bound of memory."""
-    one = views.num_views * views.num_frames * views.size**2 * 3
-    ahead = max(decoders, min(8 * decoders, _AHEAD_BYTES // one))
-    waiting: deque[tuple[R, Future[NDArray[np.uint8]]]] = deque()
+    videos: Iterator[tuple[R, S]], cut: Callable[[S], T], *, nbytes: int, decoders: int
+) -> Iterator[tuple[R, T]]:
+    """What `cut` gives of each video, in order; threads work ahead within a bound of memory.
+
+    Parameters
+    ----------
+    videos : iterator of (name, video)
+    cut : callable
+    nbytes : int
+        Of what it gives.
+    decoders : int
+        Threads.
+    """
+    ahead = max(decoders, min(8 * decoders, _AHEAD_BYTES // nbytes))
+    waiting: deque[tuple[R, Future[T]]] = deque()
     with ThreadPoolExecutor(decoders) as pool:
         try:
             for name, video in videos:
-                waiting.append((name, pool.submit(views.cut, video)))
+                waiting.append((name, pool.submit(cut, video)))
                 if len(waiting) > ahead:
                     name, future = waiting.popleft()
                     yield name, future.result()
@@ -114,7 +127,7 @@ def evaluation_devices(name: str) -> Sequence[torch.device]:
     return [torch.device("cpu" if name == "auto" else name)]
 
 
-def _decoders(device: torch.device, devices: int) -> int:
+def decoders_for(device: torch.device, devices: int = 1) -> int:
     """Threads that decode for a device: a CPU is busy with the network itself."""
     cores = os.cpu_count() or 1
     return 1 if device.type == "cpu" else max(1, min(16, cores // devices))

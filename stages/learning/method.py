@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,3 +121,45 @@ class Method(Variant):
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8] | None:
         """RGB picture of the views of one sample, for the report."""
         return None
+
+
+@runtime_checkable
+class FollowsBoxes(Protocol):
+    """A method whose trained heads tell where boxes of the first frame go (CtP)."""
+
+    num_frames: int
+    size: int
+
+    def to_follow(
+        self, sample: Sample, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """A clip (T, S, S, 3) as in training, and boxes (K, T, 4) in its pixels."""
+        ...
+
+    def follow(self, objective: Objective, clips_NTHWC: Tensor, first_boxes_NK4: Tensor) -> Tensor:
+        """Boxes (N, K, T, 4) in pixels, from clips of uint8 and the boxes of first frames."""
+        ...
+
+
+@runtime_checkable
+class ExpectsRegions(Protocol):
+    """A method whose trained heads tell what a region looks like in another view (ConST-CL)."""
+
+    def expect_regions(
+        self, objective: Objective, map_ACTHW: Tensor, boxes_B2N4: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What regions of a view should look like in the other one, and what regions do.
+
+        Parameters
+        ----------
+        objective : Objective
+        map_ACTHW : Tensor
+            Region maps of all B first views, then of all second ones.
+        boxes_B2N4 : Tensor
+            As fractions of the views.
+
+        Returns
+        -------
+        expected_B2NC, regions_B2NC : Tensor
+        """
+        ...

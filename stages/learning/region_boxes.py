@@ -45,6 +45,41 @@ def random_boxes(
     return np.concatenate([low, high]).T.astype(np.float32)
 
 
+def boxes_near(
+    boxes: Boxes, frames: Frames, *, frame: int, reach: int
+) -> tuple[slice, NDArray[np.float32]]:
+    """Rows of the nearest frame that has boxes, and these in pixels of the stored frames.
+
+    Parameters
+    ----------
+    boxes : Boxes
+        Of the same stored frames, of any resolution.
+    frames : Frames
+    frame : int
+        Stored frame.
+    reach : int
+        How many frames away the nearest may lie; beyond, there are no rows.
+
+    Raises
+    ------
+    ParameterError
+        If boxes and frames count differently.
+    """
+    if boxes.num_frames != len(frames):
+        raise ParameterError(
+            f"boxes were made for {boxes.num_frames} frames, the shard has {len(frames)}: "
+            f"bind both to the same decode",
+            video_id=frames.video_id,
+        )
+    rows = slice(0, 0)
+    if len(boxes):
+        nearest = int(boxes.frame[np.abs(boxes.frame - frame).argmin()])
+        if abs(nearest - frame) <= reach:
+            rows = boxes.in_frame(nearest)
+    scale = np.array([frames.width / boxes.width, frames.height / boxes.height] * 2)
+    return rows, (boxes.xyxy[rows] * scale).astype(np.float32)
+
+
 def proposals_in_view(
     proposals: Boxes,
     frames: Frames,
@@ -85,20 +120,8 @@ def proposals_in_view(
     ParameterError
         If proposals and frames count differently.
     """
-    if proposals.num_frames != len(frames):
-        raise ParameterError(
-            f"proposals were made for {proposals.num_frames} frames, the shard has {len(frames)}: "
-            f"bind both to the same decode",
-            video_id=frames.video_id,
-        )
     boxes_N4, valid_N = np.zeros((count, 4), np.float32), np.zeros(count, np.bool_)
-    if len(proposals) == 0:
-        return boxes_N4, valid_N
-    nearest = int(proposals.frame[np.abs(proposals.frame - frame).argmin()])
-    if abs(nearest - frame) > reach:
-        return boxes_N4, valid_N
-    scale = np.array([frames.width / proposals.width, frames.height / proposals.height] * 2)
-    stored_K4 = (proposals.xyxy[proposals.in_frame(nearest)] * scale).astype(np.float32)
+    _, stored_K4 = boxes_near(proposals, frames, frame=frame, reach=reach)
     seen_K4 = crop.apply_boxes(stored_K4)
     large = (seen_K4[:, 2:] - seen_K4[:, :2]).min(1) >= min_side * crop.size
     chosen = rng.permutation(np.flatnonzero(large))[:count]

@@ -23,7 +23,7 @@ from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build, load_encoder
 from stages.learning.health import Health
 from stages.learning.method import Step
-from stages.learning.objective import Objective
+from stages.learning.objective import Objective, trained_heads
 from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
 from stages.learning.optimiser import make_optimiser
@@ -101,10 +101,12 @@ class Trainer:
         if self.rank == 0:
             state = {k: v.cpu() for k, v in self.objective.encoder.state_dict().items()}
             save_atomically(state, self.folder / "encoder.pt")
+            save_atomically(trained_heads(self.objective), self.folder / "heads.pt")
             EncoderFiles.describe(
                 self.folder,
                 self.encoder_spec.model_dump(mode="json"),
                 **self.objective.method.standardisation._asdict(),
+                method=self.spec.method,
             )
 
     def _first_encoder(self, options: Mapping[str, Any]) -> nn.Module:

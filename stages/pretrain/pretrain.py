@@ -30,7 +30,7 @@ from storage_schemas.trajectories import Trajectories
 _PICTURED_EXAMPLES = 3
 
 
-class Pretrain(GatherStage, name="pretrain", version=2):
+class Pretrain(GatherStage, name="pretrain", version=3):
     """Train an encoder; the method decides which annotations are read.
 
     An interrupted training resumes from its last checkpoint, bit for bit on a CPU. The

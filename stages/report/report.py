@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.stage import GatherStage
 from stages.report.published import beside, origin_of
 from storage_schemas.manifest import ArtifactView, QuarantineRow
-from storage_schemas.metrics import Metrics
+from storage_schemas.metrics import Metrics, side_by_side
 from storage_schemas.report import ReportFile
 
 _PICTURES_PER_STEP = 2
@@ -68,6 +68,7 @@ def render(views: Sequence[ArtifactView], *, title: str) -> str:
         title=title,
         sections=sections(views),
         results=found,
+        encoders=side_by_side(name for row in found for name in row["values"]),
         published=beside([row["protocol"] for row in found]),
         quarantined=quarantine(views),
         libraries=libraries,

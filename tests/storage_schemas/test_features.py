@@ -34,6 +34,14 @@ def test_round_trip(tmp_path: Path) -> None:
     assert repr(read) == "Features(2 videos, encoders ['pretrained', 'random'])"
 
 
+def values_of(number: int) -> dict[tuple[str, str], Any]:
+    """A row of the writer."""
+    return {
+        ("pretrained", "gap"): np.full(4, number, np.float32),
+        ("pretrained", "clips"): np.full((2, 4), number, np.float32),
+    }
+
+
 @pytest.mark.parametrize("shape", [(3, 5), (2,), (2, 5, 1)])
 def test_shapes_are_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(SchemaError, match=r"pretrained/A: shape \(.*\) for 2 videos"):
@@ -62,8 +70,7 @@ def test_rows_are_written_in_any_order_and_linked_not_copied(tmp_path: Path) -> 
     artifact.mkdir()
     writer = FeatureWriter(work, ["a", "b", "c"])
     for row in (2, 0, 1):
-        writer.put(row, "pretrained", "gap", np.full(4, row, np.float32))
-        writer.put(row, "pretrained", "clips", np.full((2, 4), row, np.float32))
+        writer.put(row, values_of(row))
     writer.features().write(artifact)
     read = Features.open(artifact)
     assert isinstance(read.vectors["pretrained"]["gap"], np.memmap)
@@ -72,14 +79,42 @@ def test_rows_are_written_in_any_order_and_linked_not_copied(tmp_path: Path) -> 
     assert set(read.vectors["pretrained"]) == {"gap"}
     name = "pretrained.gap.npy"
     assert (work / name).samefile(artifact / name)
-    FeatureWriter(work, ["x"]).put(0, "pretrained", "gap", np.zeros(4, np.float32))
+    FeatureWriter(work, ["x"]).put(0, values_of(9))
     assert Features.open(artifact).vectors["pretrained"]["gap"][:, 0].tolist() == [0, 1, 2]
+
+
+def test_rows_that_were_finished_before_a_kill_are_found_again(tmp_path: Path) -> None:
+    ids = ["a", "b", "c"]
+    killed = FeatureWriter(tmp_path, ids, identity="x", checkpoint_seconds=0)
+    killed.put(1, values_of(1))
+    killed._every = 1e9
+    killed.put(2, values_of(2))  # after the last checkpoint
+    again = FeatureWriter(tmp_path, ids, identity="x")
+    assert again.finished == {1}
+    for row in (0, 2):
+        again.put(row, values_of(10 + row))
+    features = again.features()
+    assert features.vectors["pretrained"]["gap"][:, 0].tolist() == [10, 1, 12]
+    assert features.clip_vectors["pretrained"][:, 1, 3].tolist() == [10, 1, 12]
+    assert FeatureWriter(tmp_path, ids, identity="x").finished == {0, 1, 2}
+
+
+def test_what_other_work_has_left_is_not_taken_up(tmp_path: Path) -> None:
+    writer = FeatureWriter(tmp_path, ["a", "b"], identity="x", checkpoint_seconds=0)
+    writer.put(0, values_of(1))
+    mapped = writer.features().vectors["pretrained"]["gap"]
+    for ids, identity in ((["a", "b"], "y"), (["a", "c"], "y"), (["a", "b"], "x")):
+        other = FeatureWriter(tmp_path, ids, identity=identity, checkpoint_seconds=0)
+        assert other.finished == set()
+        other.put(1, values_of(7))
+    assert mapped[:, 0].tolist() == [1, 0], "who maps the old file must not see the new one"
 
 
 def test_a_row_that_is_not_finite_names_its_video(tmp_path: Path) -> None:
     writer = FeatureWriter(tmp_path, ["a.mp4", "b.mp4"])
     with pytest.raises(SchemaError, match=r"random/A: .*video 'b.mp4'"):
-        writer.put(1, "random", "A", np.array([1, np.nan], np.float32))
+        writer.put(1, {("random", "A"): np.array([1, np.nan], np.float32)})
+    assert writer.finished == set()
 
 
 def test_vectors_of_clips_have_three_axes() -> None:

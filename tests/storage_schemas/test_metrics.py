@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from storage_schemas.errors import SchemaError
-from storage_schemas.metrics import Answers, MetricRow, Metrics
+from storage_schemas.metrics import Answers, Measurements, MetricRow, Metrics
 
 
 def test_round_trip_keeps_order(tmp_path: Path) -> None:
@@ -64,3 +65,34 @@ def test_shapes_and_repeated_videos_are_refused() -> None:
         answers(labels_V=np.zeros(2, np.int32))
     with pytest.raises(SchemaError, match="3 answers, but only 2 videos"):
         answers(video_ids=["a", "b", "a"])
+
+
+def test_measurements_are_read_as_written(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((3, 5)).astype(np.float32)
+    written = Measurements("tracking", "tubes", "no motion", "test", ["a", "b ü", "c"], values)
+    empty = Measurements("", "", "", "", [], np.zeros((0, 0), np.float32))
+    Metrics([], measurements=[written, empty]).write(tmp_path)
+    found, none = Metrics.open(tmp_path).measurements
+    assert found.key == written.key == "tracking/tubes/no motion/test"
+    assert list(found.video_ids) == ["a", "b ü", "c"]
+    assert found.values_VT.dtype == np.float32
+    np.testing.assert_array_equal(found.values_VT, values)
+    assert len(none.video_ids) == 0
+
+
+def test_an_artifact_without_measurements_has_no_such_file(tmp_path: Path) -> None:
+    Metrics([]).write(tmp_path)
+    assert not (tmp_path / "measurements.arrow").exists()
+    assert Metrics.open(tmp_path).measurements == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((2, 5)), r"of 3 videos have shape \(2, 5\)"),
+        (np.full((3, 5), np.nan), "not finite"),
+    ],
+)
+def test_measurements_refuse_to_be_wrong(values: Any, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        Measurements("p", "", "e", "test", ["a", "b", "c"], values.astype(np.float32))

@@ -86,7 +86,7 @@ def test_the_command_prints_every_constant_and_json() -> None:
     runner = CliRunner()
     text = runner.invoke(app, ["describe", "ctp_ucf101"], env={"COLUMNS": "160"})
     assert text.exit_code == 0, text.output
-    assert "pretrain v2, reads shard, ucf101_split, ucf101_labels, synthesize" in text.output
+    assert "pretrain v3, reads shard, ucf101_split, ucf101_labels, synthesize" in text.output
     given = runner.invoke(app, ["describe", "ctp_ucf101", "--json"])
     (pretrain,) = (step for step in json.loads(given.output) if step["step"] == "pretrain")
     assert pretrain["reads"]["trajectories"] == ["synthesize"]

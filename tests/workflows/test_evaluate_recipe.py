@@ -71,7 +71,8 @@ TINY = (
     *(f"recognise.{name}={value}" for name, value in SMALL.items()),
     "finetune.clips.num_frames=4", "finetune.clips.size=32", "finetune.clips.short_sides=[32,36]",
     "finetune.optimisation.epochs=1", "finetune.optimisation.batch_size=4",
-    "retrieval.ks=[1,2]",
+    "retrieval.ks=[1,2]", "track.min_length=4",
+    "region_retrieval.num_frames=4", "region_retrieval.frame_stride=1", "region_retrieval.size=32",
 )  # fmt: skip
 
 
@@ -82,8 +83,11 @@ def ucf101(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
     lines: dict[str, list[str]] = {"train": [], "test": []}
     for number, name in enumerate(CLASSES):
         for i in range(4):
-            frames = rng.integers(0, 90, (10, 48, 64, 3), np.uint8)
-            frames[..., 2 * number] += 160
+            still = rng.integers(0, 90, (1, 48, 64, 3), np.uint8).repeat(10, axis=0)
+            still[..., 2 * number] += 160
+            frames = still.copy()
+            for t in range(10):  # an object for the region tasks
+                frames[t, 12:32, 6 + 3 * t : 26 + 3 * t] = 40 * i + 60
             video_id = f"{name}/v_{name}_g{i:02d}_c01.mp4"
             make_video(root / "UCF-101" / video_id, frames)
             split = "test" if i < 2 else "train"
@@ -109,10 +113,12 @@ def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
     ]
     rows = [row for one in metrics for row in one.rows]
     assert {row.protocol.partition(" ")[0] for row in rows} == {
-        "retrieval", "kNN", "linear", "fine-tune", "feature",
+        "retrieval", "kNN", "linear", "fine-tune", "feature", "same-object",
     }  # fmt: skip
     assert {row.encoder for row in rows} == {"random", "chance"}
-    assert {row.n for row in rows} == {4}
+    asked = {row.n for row in rows if row.protocol == "same-object retrieval"}
+    assert {row.n for row in rows if row.protocol != "same-object retrieval"} == {4}
+    assert 0 < min(asked) <= max(asked) <= 4, "an object may leave no room for others of its size"
     for one in metrics:
         for row, again in recompute(one):
             assert again == row.value or row.unit == "number"

@@ -15,6 +15,7 @@ from stages.decode.decode import Decode
 from stages.detect.detect import Detect
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.recognise import Recognise
+from stages.evaluate.region_retrieval import RegionRetrieval
 from stages.propose.felzenszwalb import Felzenszwalb
 from stages.propose.random_boxes import RandomBoxes
 from stages.propose.slic import Slic
@@ -23,7 +24,7 @@ from stages.shard.shard import MakeShard
 from stages.sources.folder import Folder
 from stages.track.track import Track
 from workflows.recipes import ctp
-from workflows.steps import evaluated
+from workflows.steps import evaluated, tracked
 
 
 def recipe() -> Sequence[Step]:
@@ -35,10 +36,10 @@ def recipe() -> Sequence[Step]:
     detections = Detect().of(frames=frames)
     others = [Felzenszwalb().of(frames=frames), RandomBoxes().of(frames=frames)]
     shards = MakeShard().of(frames=frames)
-    labels = labels_of(videos)
+    labels, split = labels_of(videos), split_of(videos)
     encoder = ctp.training().of(
         shards=shards,
-        split=split_of(videos),
+        split=split,
         labels=labels,
         trajectories=ctp.BANK.of(),
         tubes=tubes,
@@ -53,5 +54,9 @@ def recipe() -> Sequence[Step]:
         finetune=cited(Finetune(preset="ctp"), OWN),
         recognise=cited(Recognise(preset="ctp"), OWN),
     )
+    results += [
+        RegionRetrieval().of(encoder=encoder, shards=shards, boxes=tubes, split=split),
+        tracked(encoder, bank=ctp.BANK, shards=shards, split=split),
+    ]
     made = [tubes, proposals, *others, detections, shards]
     return [Report(title=cited("tubelet full", OWN)).of(about=[*made, *results])]

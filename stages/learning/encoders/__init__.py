@@ -52,11 +52,11 @@ def build(spec: EncoderSpec, **options: int) -> Encoder:
     return make(spec.width, **options)
 
 
-def random_encoder(spec: EncoderSpec, *, seed: int) -> Encoder:
-    """Encoder in downstream form with weights drawn from `seed`; global RNG untouched."""
+def random_encoder(spec: EncoderSpec, *, seed: int, **options: int) -> Encoder:
+    """Encoder, see `build`, with weights drawn from `seed`; global RNG untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(spec)
+        return build(spec, **options)
 
 
 def load_encoder(files: EncoderFiles, *, branch: Branch = "global") -> Encoder:

@@ -185,7 +185,9 @@ class ConstCL(ClipPair, version=2):
         encoder: Any = objective.encoder
         global_map, region_map = encoder.both_maps(self.network_input(batch, generator))
         clip, seen = self.clip.loss(objective.heads["projector"], global_map)
-        predicted_B2NC, regions_B2NC = self.predict(objective, region_map, batch["boxes"])
+        predicted_B2NC, regions_B2NC = self.expect_regions(
+            objective, region_map, batch["boxes"] / self.size
+        )
         region, region_accuracy = region_loss(
             predicted_B2NC, regions_B2NC, batch["valid"], temperature=self.region.temperature
         )
@@ -197,28 +199,15 @@ class ConstCL(ClipPair, version=2):
         }
         return Step(clip + self.region.weight * region, metrics)
 
-    def predict(
+    def expect_regions(
         self, objective: Objective, map_ACTHW: Tensor, boxes_B2N4: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Regions of both views, and what each should look like in the other view.
-
-        Parameters
-        ----------
-        objective : Objective
-        map_ACTHW : Tensor
-            Region maps of all B first views, then of all second ones.
-        boxes_B2N4 : Tensor
-            In pixels of the views.
-
-        Returns
-        -------
-        predicted_B2NC, regions_B2NC : Tensor
-        """
+        """What each region should look like in the other view, and regions of both views."""
         from stages.learning.region_contrast import regions_and_context
 
         regions_ANC, context_ACTHW = regions_and_context(
             map_ACTHW,
-            boxes_B2N4.transpose(0, 1).flatten(0, 1) / self.size,
+            boxes_B2N4.transpose(0, 1).flatten(0, 1),
             context=self.region.context,
             bins=self.region.bins,
         )

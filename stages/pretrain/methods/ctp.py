@@ -133,6 +133,7 @@ class CtP(Method, version=3):
         """Smooth-L1 between predicted and true motion of each patch."""
         import torch
 
+        from stages.learning.box_iou import box_iou
         from stages.learning.paste_batch import paste_batch
         from stages.learning.photometric import ctp_colour
         from stages.learning.pixels import normalise
@@ -187,6 +188,25 @@ class CtP(Method, version=3):
             motion: Tensor = objective.heads["boxes"](regions.float())
         return motion.unflatten(1, (self.num_frames, 4))
 
+    def to_follow(
+        self, sample: Sample, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """A clip (T, S, S, 3) with patches, and their boxes (K, T, 4)."""
+        views = self.model_copy(update={"paste_on": "worker"}).views(sample, rng)
+        return views["clip"].astype(np.uint8), views["boxes"].astype(np.float32)
+
+    def follow(self, objective: Objective, clips_NTHWC: Tensor, first_boxes_NK4: Tensor) -> Tensor:
+        """Boxes (N, K, T, 4) of what the first frames show in `first_boxes_NK4`."""
+        from stages.learning.pixels import normalise
+
+        boxes = decode_motion(
+            self.predict(objective, normalise(clips_NTHWC), first_boxes_NK4),
+            first_boxes_NK4.flatten(0, 1),
+            centre_scale=self.centre_scale,
+            size_scale=self.size_scale,
+        )
+        return boxes.unflatten(0, first_boxes_NK4.shape[:2])
+
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Strip of the composite clip with the true boxes."""
         clip = views["clip"].astype(np.uint8)
@@ -233,14 +253,3 @@ def decode_motion(
     centres = (first[..., 2:] + first[..., :2]) / 2 + motion_NT4[..., :2] * centre_scale
     sides = sides * torch.exp(motion_NT4[..., 2:] * size_scale)
     return torch.cat([centres - sides / 2, centres + sides / 2], dim=-1)
-
-
-def box_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:
-    """Intersection over union of boxes in pairs, over the last axis."""
-    import torch
-
-    low = torch.maximum(a_N4[..., :2], b_N4[..., :2])
-    high = torch.minimum(a_N4[..., 2:], b_N4[..., 2:])
-    overlap = (high - low).clamp(min=0).prod(-1)
-    areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a_N4, b_N4)]
-    return overlap / (areas[0] + areas[1] - overlap)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,3 +180,71 @@ def test_a_preset_fills_what_is_not_named() -> None:
     stage = ExtractFeatures(preset="ctp", num_clips=3)
     assert (stage.frame_stride, stage.clip_rule, stage.num_clips) == (2, "uniform", 3)
     assert (stage.size, stage.short_side, stage.long_side) == (112, 128, 171)
+
+
+EXTRACT = """
+import sys
+import time
+from pathlib import Path
+from pipeline.stage import Context
+from stages.evaluate.features import ExtractFeatures
+from storage_schemas import features
+from storage_schemas.encoders import EncoderFiles
+from storage_schemas.noun import Items
+from storage_schemas.shards import Shard
+
+encoder, work, *folders = map(Path, sys.argv[1:])
+
+
+def progress(share, text):
+    print(share, flush=True)
+    if share == 0.5:
+        time.sleep(1000)  # and waits to be killed
+
+
+features.CHECKPOINT_SECONDS = 0
+context = Context(work=work, device="cpu", progress=progress)
+ExtractFeatures(num_clips=2, num_frames=8, size=32).run(
+    encoder=EncoderFiles.open(encoder), shards=Items(Shard, folders), ctx=context
+)
+"""
+
+
+@pytest.mark.kill
+def test_a_killed_extraction_goes_on_where_it_was(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    """SIGKILL after the second of four videos: the others are done, and no byte differs."""
+    whole = run(encoder, shards, made(tmp_path / "whole"))
+    work = made(tmp_path / "work")
+    process = subprocess.Popen(
+        [sys.executable, "-c", EXTRACT, encoder.folder, work, *shards.folders],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["0.25\n", "0.5\n"]
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    told: list[float] = []
+    resumed = run(encoder, shards, work, progress=lambda share, text: told.append(share))
+    assert told == [0.75, 1.0]
+    for name, poolings in whole.vectors.items():
+        for pooling, matrix in poolings.items():
+            np.testing.assert_array_equal(resumed.vectors[name][pooling], matrix)
+        np.testing.assert_array_equal(resumed.clip_vectors[name], whole.clip_vectors[name])
+
+
+def test_another_encoder_does_not_go_on_with_what_is_there(
+    encoder: EncoderFiles, shards: Items[Shard], tmp_path: Path
+) -> None:
+    one = run(encoder, shards, tmp_path)
+    torch.save(random_encoder(SPEC, seed=8).state_dict(), encoder.weights)
+    other = run(encoder, shards, tmp_path)
+    assert (one.vectors["pretrained"]["gap"] != other.vectors["pretrained"]["gap"]).any()
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from stages.evaluate.scoring import (
     MEAN_CLASS,
@@ -20,7 +21,7 @@ from stages.evaluate.scoring import (
     value_of,
 )
 from storage_schemas.errors import ParameterError
-from storage_schemas.metrics import Answers, Metrics
+from storage_schemas.metrics import Answers, Measurements, Metrics
 
 
 def answers_of(scores: Any, labels: Any) -> Answers:
@@ -65,6 +66,51 @@ def test_as_scikit_learn() -> None:
         assert value_of(f"top-{k}", answers) == pytest.approx(theirs)
     theirs = balanced_accuracy_score(labels, scores.argmax(1))
     assert value_of(MEAN_CLASS, answers) == pytest.approx(theirs)
+
+
+def test_as_torchmetrics() -> None:
+    functional = pytest.importorskip("torchmetrics.functional")
+    scores, labels, answers = random_answers()
+    given = torch.from_numpy(scores), torch.from_numpy(labels)
+    for k in (1, 3, 5):
+        theirs = functional.classification.multiclass_accuracy(
+            *given, num_classes=9, top_k=k, average="micro"
+        )
+        assert value_of(f"top-{k}", answers) == pytest.approx(float(theirs))
+    theirs = functional.classification.multiclass_accuracy(*given, num_classes=9, average="macro")
+    assert value_of(MEAN_CLASS, answers) == pytest.approx(float(theirs))
+
+
+def test_recall_is_the_hit_rate_of_torchmetrics() -> None:
+    """Right if *any* of the k nearest has the class; what others call recall is a share of all."""
+    hit_rate = pytest.importorskip("torchmetrics.functional").retrieval.retrieval_hit_rate
+    rng = np.random.default_rng(0)
+    query_Q, gallery_G = rng.integers(0, 6, 50), rng.integers(0, 6, 80)
+    cosine_QG = rng.random((50, 80))
+    order_QG, sorted_QG = ranked(cosine_QG)
+    ids = [f"{i}" for i in range(50)]
+    classes_QG = gallery_G[order_QG].astype(np.int32)
+    answers = Answers("p", "", "e", "test", ids, query_Q.astype(np.int32), classes_QG, sorted_QG)
+    for k in (1, 5, 10):
+        hits = [
+            hit_rate(torch.from_numpy(row), torch.from_numpy(gallery_G == label), top_k=k)
+            for row, label in zip(cosine_QG, query_Q, strict=True)
+        ]
+        assert value_of(f"R@{k}", answers) == pytest.approx(float(np.mean(hits)))
+
+
+def test_interval_as_scipy() -> None:
+    """Other draws of the same law: the ends agree within what 1000 draws leave open."""
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(1).random((150, 8)).astype(np.float32) ** 3
+    found = Measurements("p", "", "e", "test", [f"{i}" for i in range(150)], values)
+    theirs = bootstrap(
+        (values.mean(1),), np.mean, n_resamples=1000, method="percentile", rng=2
+    ).confidence_interval
+    assert interval("IoU", found) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+    assert value_of("IoU", found) == pytest.approx(values.mean())
+    assert value_of("IoU, last frame", found) == pytest.approx(values[:, -1].mean())
 
 
 def test_interval_of_a_share_is_near_the_binomial_one() -> None:

@@ -78,7 +78,7 @@ def test_views_go_in_pieces_that_fit(
 
 def test_few_videos_wait(videos: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow reader must not let the whole data set pile up."""
-    monkeypatch.setattr(stream, "_AHEAD_BYTES", 2 * VIEWS.num_views * 4 * 32 * 32 * 3)
+    monkeypatch.setattr(stream, "_AHEAD_BYTES", 2 * VIEWS.nbytes)
     asked = []
 
     def lazily() -> Any:
@@ -86,7 +86,7 @@ def test_few_videos_wait(videos: dict[str, Any], monkeypatch: pytest.MonkeyPatch
             asked.append(video_id)
             yield video_id, video
 
-    reader = decoded_ahead(lazily(), VIEWS, decoders=1)
+    reader = decoded_ahead(lazily(), VIEWS.cut, nbytes=VIEWS.nbytes, decoders=1)
     next(reader)
     time.sleep(0.05)
     assert len(asked) == 3

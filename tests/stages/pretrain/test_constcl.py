@@ -170,7 +170,7 @@ def test_branches_learn_from_their_own_loss_and_the_trunk_from_both() -> None:
 
     encoder: Any = objective.encoder
     _, region_map = encoder.both_maps(method.network_input(batch, np.random.default_rng(0)))
-    rows = method.predict(objective, region_map, batch["boxes"])
+    rows = method.expect_regions(objective, region_map, batch["boxes"] / method.size)
     loss, _ = region_loss(*rows, batch["valid"], temperature=0.2)
     region = gradients(objective, loss)
     assert region["global stage"] == region["projector"] == 0
@@ -203,12 +203,12 @@ def test_predictions_come_from_the_other_view() -> None:
     objective = make_objective().double().eval()
     method: Any = objective.method
     maps = torch.randn(4, 32, 2, 3, 3, dtype=torch.float64)
-    boxes = torch.tensor([4.0, 4, 20, 28]).double().expand(2, 2, 5, 4)
+    boxes = torch.tensor([4.0, 4, 20, 28]).double().div(32).expand(2, 2, 5, 4)
     changed = maps.clone()
     changed[3] = torch.randn(32, 2, 3, 3, dtype=torch.float64)  # second view of video 1
     with torch.no_grad():
-        predicted, regions = method.predict(objective, maps, boxes)
-        predicted_then, regions_then = method.predict(objective, changed, boxes)
+        predicted, regions = method.expect_regions(objective, maps, boxes)
+        predicted_then, regions_then = method.expect_regions(objective, changed, boxes)
     assert predicted.shape == regions.shape == (2, 2, 5, 32)
     same_regions = (regions == regions_then).all(-1).all(-1)
     assert same_regions.tolist() == [[True, True], [True, False]]

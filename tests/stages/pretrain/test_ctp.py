@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.learning.box_iou import box_iou
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
 from stages.learning.objective import Objective
@@ -15,7 +16,6 @@ from stages.learning.sample import Sample
 from stages.learning.views import CropAndFlip
 from stages.pretrain.methods.ctp import (
     CtP,
-    box_iou,
     decode_motion,
     encode_motion,
 )

@@ -18,10 +18,11 @@ from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
 from stages.learning.health import Health
 from stages.learning.method import Method
-from stages.learning.objective import Objective
+from stages.learning.objective import Objective, load_objective, trained_heads
 from stages.learning.sample import Sample
 from stages.synthesize.synthesize import Synthesize
 from storage_schemas.boxes import Boxes, encode_mask
+from storage_schemas.encoders import EncoderFiles
 from storage_schemas.shards import Shard
 
 # Parameters that make a method small; methods without an entry run with their defaults.
@@ -229,6 +230,33 @@ def test_eval_changes_no_buffer(name: str, make_frames: Any, tmp_path: Path) -> 
         objective(make_batch(method, make_frames, tmp_path), rng())
     for key, value in objective.named_buffers():
         assert torch.equal(value, before[key]), key
+
+
+def test_trained_heads_come_back(name: str, tmp_path: Path) -> None:
+    """From the files of an artifact: what gradients reach, and nothing that is large besides."""
+    objective = make_objective(make_method(name))
+    kept = trained_heads(objective)
+    torch.save(objective.encoder.state_dict(), tmp_path / "encoder.pt")
+    torch.save(kept, tmp_path / "heads.pt")
+    EncoderFiles.describe(
+        tmp_path,
+        EncoderSpec(width=4).model_dump(mode="json"),
+        **objective.method.standardisation._asdict(),
+        method=json.loads(objective.method.model_dump_json()),
+    )
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    again = load_objective(EncoderFiles.open(tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert again.method == objective.method
+    assert not again.training
+    trained = {key for key, value in objective.named_parameters() if value.requires_grad}
+    found = again.state_dict()
+    for key, value in objective.state_dict().items():
+        if key in trained or key.startswith("encoder."):
+            torch.testing.assert_close(found[key], value, rtol=0, atol=0)
+    assert {key.removeprefix("heads.") for key in trained if key.startswith("heads.")} <= set(kept)
+    assert not any(key.startswith(("twin_", "queue")) for key in kept)
 
 
 def test_the_encoder_is_fed_as_the_method_says(name: str, make_frames: Any, tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.stage import Context
 from stages.learning.encoder_spec import EncoderSpec
+from stages.learning.objective import load_objective
 from stages.learning.online_knn import OnlineKnn
 from stages.learning.optimisation import Optimisation
 from stages.pretrain.methods.ctp import CtP
 from stages.pretrain.pretrain import Pretrain
 from stages.synthesize.synthesize import Synthesize
+from storage_schemas.encoders import EncoderFiles
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
@@ -93,6 +96,12 @@ def test_a_training_is_told_logged_and_pictured(
     assert picture is not None
     assert picture.ndim == 3
     assert not (work / "trajectories").exists()  # mapped where it lies
+    target = tmp_path / "artifact"
+    target.mkdir()
+    encoder.write(target)
+    trained = torch.load(work / "checkpoint.pt", weights_only=True)["objective"]
+    again = load_objective(EncoderFiles.open(target)).state_dict()
+    assert all(torch.equal(again[key], value) for key, value in trained.items())
 
 
 def test_without_looks_labels_are_not_read() -> None:

@@ -177,6 +177,21 @@ def test_intervals_presets_and_figures_that_are_no_shares(view: View) -> None:
     assert ["diagnostics", "test", "uniformity", "", "-2.5", "", "", "8"] in rows
 
 
+def test_a_baseline_that_is_no_encoder_has_a_column(view: View) -> None:
+    metrics = view("tracking", "k", noun=Metrics.name)
+    Metrics(
+        [
+            MetricRow("tracking", "pretrained", "test", "IoU", 0.75, 8),
+            MetricRow("tracking", "no motion", "test", "IoU", 0.5, 8),
+        ]
+    ).write(metrics.folder)
+    header, row = [
+        [" ".join(cell.split()) for cell in row] for row in Page(render([metrics], title="t")).rows
+    ][:2]
+    assert header[3:7] == ["pretrained", "random", "chance", "no motion"]
+    assert row[3:7] == ["75.0 %", "", "", "50.0 %"]
+
+
 def test_published_numbers_stand_beside_the_same_thing(view: View) -> None:
     """The lineage tells method, encoder and data set; another encoder has no number."""
 
