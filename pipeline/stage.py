@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -195,6 +195,20 @@ class GatherStage(Stage):
     """
 
     entry: ClassVar[str] = "run"
+
+    def pictured(self, output: Any, **inputs: Any) -> Sequence[str]:
+        """Videos that `sheet` and `film` can be asked for; by default none."""
+        return ()
+
+    def sheet(self, video_id: str, output: Any, **inputs: Any) -> NDArray[np.uint8]:
+        """A contact sheet of one video, for ``tubelet show``."""
+        raise NotImplementedError
+
+    def film(
+        self, video_id: str, output: Any, **inputs: Any
+    ) -> tuple[Iterator[NDArray[np.uint8]], NDArray[np.float64]]:
+        """A film of one video, for ``tubelet show``: images of one size, and their times."""
+        raise NotImplementedError
 
 
 def _identity(cls: type[Stage], name: str | None, version: int | None) -> tuple[str, int]:

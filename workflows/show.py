@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.child import open_inputs
 from pipeline.film import annotate, write_film
 from pipeline.ink import Image
 from pipeline.pictures import stack
 from pipeline.sheet import contact_sheet
-from pipeline.stage import Stage, VideoStage
+from pipeline.stage import GatherStage, Stage, VideoStage
 from pipeline.store import Store
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, StoreError
@@ -38,7 +39,7 @@ _FRAMES = (Frames.name, Shard.name)
 _WIDTH, _ROWS = 1600, 4  # of a sheet in pixels; rows of frames where it is of one video
 _MAX_VIDEOS = 16  # of a sheet
 _MARK = "tubelet show "  # begins the comment in a file that is ours
-_SHOWN = "frames, shards, tubes, proposals, detections and trajectories have"
+_SHOWN = "frames, shards, tubes, proposals, detections, trajectories, maps and retrieval have"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,23 @@ class Exhibit:
     stage: VideoStage
     items: Mapping[str, Any]
     frames: Mapping[str, Frames]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """An artifact of a whole data set, and what its stage had read."""
+
+    stage: GatherStage
+    output: Any
+    inputs: Mapping[str, Any]
+
+    def sheet(self, video_id: str) -> Image:
+        """See `GatherStage.sheet`."""
+        return self.stage.sheet(video_id, self.output, **self.inputs)
+
+    def film(self, video_id: str) -> tuple[Iterator[Image], NDArray[np.float64]]:
+        """See `GatherStage.film`."""
+        return self.stage.film(video_id, self.output, **self.inputs)
 
 
 def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
@@ -64,7 +82,7 @@ def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
     keys = list(store.keys(what)) or [store.find(what)]
     found = [manifest for key in reversed(keys) if (manifest := store.manifest(key))]
     newest = found[0] if found else _whole(store, keys[-1])
-    if video_id is None or newest.noun == Trajectories.name:
+    if video_id is None or newest.noun not in _DRAWN:
         return newest
     for manifest in found:
         if video_id in manifest.items:
@@ -103,6 +121,8 @@ def write_sheet(
             for name in names[::step]
         ]
         sheet = stack(sheets, gap=12)
+    elif video_id is not None:
+        sheet = open_gathered(store, manifest, stages, video_id=video_id).sheet(video_id)
     elif (folder / PREVIEW_NAME).exists():
         sheet = decode_jpeg((folder / PREVIEW_NAME).read_bytes())
     else:
@@ -132,7 +152,8 @@ def write_video(
         images = annotate(exhibit.stage, exhibit.items[video_id], frames)
         times = frames.pts_seconds
     else:
-        raise ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
+        gathered = open_gathered(store, manifest, stages, video_id=video_id)
+        images, times = gathered.film(video_id)
     comment = f"{_MARK}{manifest.key} {video_id}"
     _replace(path, lambda temporary: write_film(temporary, images, times, comment=comment))
 
@@ -158,6 +179,36 @@ def open_exhibit(store: Store, manifest: Manifest, stages: Mapping[str, type[Sta
     below = _frames_below(store, manifest)
     items, frames = (_DRAWN[one.noun].open_part(store.folder(one.key)) for one in (manifest, below))
     return Exhibit(manifest, stage, items, frames)  # type: ignore[arg-type]
+
+
+def open_gathered(
+    store: Store, manifest: Manifest, stages: Mapping[str, type[Stage]], *, video_id: str
+) -> Gathered:
+    """An artifact of a whole data set that has pictures of a video.
+
+    Raises
+    ------
+    StoreError
+        If what it rests on is no longer in the store.
+    ParameterError
+        If it has no pictures, or none of this video.
+    """
+    kind = stages.get(manifest.stage)
+    known = kind is not None and kind.version == manifest.stage_version
+    if not (known and kind is not None and issubclass(kind, GatherStage)):
+        raise ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
+    for keys in manifest.inputs.values():
+        for key in keys:
+            _whole(store, key, reader=manifest)
+    stage = kind.model_validate(manifest.parameters)
+    output = kind.output.open(store.folder(manifest.key))  # type: ignore[attr-defined]
+    found = Gathered(stage, output, open_inputs(stage, store, manifest.inputs))
+    names = stage.pictured(output, **found.inputs)
+    if not names:
+        raise ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
+    if video_id not in names:
+        raise _no_such_video(video_id, names, f"the pictures of {manifest.key}")
+    return found
 
 
 def _frames_below(store: Store, manifest: Manifest) -> Manifest:
@@ -209,6 +260,11 @@ def _unknown_video(
             if row.video_id == video_id:
                 return ParameterError(f"{row.stage} rejected {video_id!r}: {row.message}")
     names = sorted({name for manifest in found for name in manifest.items})
+    return _no_such_video(video_id, names, where)
+
+
+def _no_such_video(video_id: str, names: Sequence[str], where: str) -> ParameterError:
+    """Names the nearest, else a few."""
     near = difflib.get_close_matches(video_id, names, n=1, cutoff=0.4)
     if near:
         hint = f"did you mean {near[0]!r}?"

@@ -11,7 +11,9 @@ from pipeline.stage import VideoStage
 from stages.decode.decode import Decode
 from stages.evaluate.backgrounds.donors import ChooseDonors
 from stages.evaluate.backgrounds.videos import Backgrounds
+from stages.evaluate.class_maps import ClassMaps
 from stages.evaluate.diagnostics import Diagnostics
+from stages.evaluate.encoder_maps import EncoderMaps
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.given_encoder import GivenEncoder
@@ -81,13 +83,15 @@ def trained(
     donors: ChooseDonors | None = None,
     backgrounds: Backgrounds | None = None,
     regions: RegionRetrieval | None = None,
+    encoder_maps: EncoderMaps | None = None,
+    class_maps: ClassMaps | None = None,
     prefix: str = "",
 ) -> list[Step]:
     """What a trained encoder is worth, see `evaluated`; without `clips` the encoder itself.
 
     `masks` reads the foregrounds of the videos. `prefix` is put before the names of steps on
-    frames, which another branch may have, too. Objects that `regions` looks for are those
-    of the masks, where there are any, or tubes.
+    frames, which another branch may have, too. Objects that `regions` and maps look for
+    are those of the masks, where there are any, or tubes.
     """
     frames = decode.of(videos=videos, step_name=f"{prefix}decode")
     shards = MakeShard().of(frames=frames, step_name=f"{prefix}shard")
@@ -104,6 +108,7 @@ def trained(
     )
     if clips is None:
         return [encoder]
+    boxes = tubes if seen is None else seen
     found = evaluated(
         encoder,
         shards=shards,
@@ -115,10 +120,12 @@ def trained(
         masks=seen,
         donors=donors,
         backgrounds=backgrounds,
+        encoder_maps=encoder_maps,
+        class_maps=class_maps,
+        boxes=boxes,
         untrained=cited(GivenEncoder(encoder=training.encoder), OWN) if finetune else None,
     )
     if regions is not None:
-        boxes = tubes if seen is None else seen
         found.append(regions.of(encoder=encoder, shards=shards, boxes=boxes, split=split))
     if isinstance(training.method, FollowsBoxes):
         found.append(tracked(encoder, bank=bank, shards=shards, split=split))
@@ -148,13 +155,18 @@ def evaluated(
     masks: Step | None = None,
     donors: ChooseDonors | None = None,
     backgrounds: Backgrounds | None = None,
+    encoder_maps: EncoderMaps | None = None,
+    class_maps: ClassMaps | None = None,
+    boxes: Step | None = None,
     untrained: GivenEncoder | None = None,
 ) -> list[Step]:
     """The steps that give an encoder's numbers; with `finetune`, `recognise` tests the result.
 
     Where there are `masks` of the foregrounds, `backgrounds` tests it before other backgrounds.
 
-    An encoder that is `untrained` is fine-tuned as long, to be seen beside it.
+    An encoder that is `untrained` is fine-tuned as long, to be seen beside it. Maps are drawn
+    where their stages are given: of the encoder, whose method may ask for `boxes`, and of the
+    classifier that it became.
     """
     features = clips.of(encoder=encoder, shards=shards)
     found = [
@@ -163,6 +175,9 @@ def evaluated(
         LinearProbe().of(features=features, labels=labels),
         Diagnostics().of(features=features, labels=labels),
     ]
+    if encoder_maps is not None:
+        inputs = {"shards": shards, "labels": labels, "boxes": boxes}
+        found.append(encoder_maps.of(encoder=encoder, **inputs))
     starts = [("", encoder)]
     if untrained is not None:
         starts.append(("_untrained", untrained.of(step_name="untrained")))
@@ -186,4 +201,6 @@ def evaluated(
                     step_name=f"backgrounds{suffix}",
                 )
                 found.append(variants)
+            if class_maps is not None and start is encoder:
+                found.append(class_maps.of(classifier=classifier, shards=shards, labels=labels))
     return found

@@ -14,6 +14,8 @@ from pipeline.parameters import OWN, cited
 from stages.decode.decode import Decode
 from stages.evaluate.backgrounds.donors import ChooseDonors
 from stages.evaluate.backgrounds.videos import Backgrounds
+from stages.evaluate.class_maps import ClassMaps
+from stages.evaluate.encoder_maps import EncoderMaps
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.recognise import Recognise
@@ -163,10 +165,12 @@ def tiny(method: str) -> Steps:
 
 
 def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[Step]:
-    """Numbers of an encoder trained on the procedural videos.
+    """Numbers and maps of an encoder trained on the procedural videos.
 
-    Tubes and proposals suit short, small videos.
+    Tubes and proposals suit short, small videos. Maps are of whole frames, so that they have
+    more than 3 x 3 cells.
     """
+    view: Any = {"num_frames": FRAMES, "frame_stride": STRIDE, "size": SHAPES.size}
     return trained(
         Generated().of(dataset=SHAPES.of(), step_name="shapes"),
         training,
@@ -183,5 +187,7 @@ def on_shapes(training: Pretrain, *, finetune: Finetune | None = None) -> list[S
         donors=cited(ChooseDonors(box="video"), OWN),
         backgrounds=cited(Backgrounds(**_TEST), OWN),
         regions=cited(RegionRetrieval(num_frames=FRAMES, frame_stride=STRIDE, size=SIZE), OWN),
+        encoder_maps=cited(EncoderMaps(**view), OWN),
+        class_maps=cited(ClassMaps(**view, layer="stages.2"), OWN),
         prefix="shapes_",
     )

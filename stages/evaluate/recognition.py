@@ -113,10 +113,15 @@ class Recognition(Method, version=1):
     def features(self, objective: Objective, pixels_BCTHW: Tensor) -> Tensor:
         """What the linear layer sees, (B, C)."""
         import torch
-        from torch.nn import functional
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features_BC = objective.encoder(pixels_BCTHW).mean((2, 3, 4))
+            return self.pooled(objective.encoder(pixels_BCTHW))
+
+    def pooled(self, map_BCTHW: Tensor) -> Tensor:
+        """The encoder's map averaged, and scaled if the head has it so: (B, C)."""
+        from torch.nn import functional
+
+        features_BC = map_BCTHW.mean((2, 3, 4))
         return functional.normalize(features_BC, dim=1) if self.head.normalise else features_BC
 
     def _dropped(self, features_BC: Tensor, generator: np.random.Generator) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.ink import palette
-from pipeline.pictures import caption, stack, strip
 from pipeline.stage import GatherStage
 from stages.evaluate.neighbours import nearest, unit
+from stages.evaluate.retrieval_pictures import Strip, strips_film, strips_sheet
 from stages.evaluate.scoring import score
 from stages.evaluate.split import Splits, split_rows
 from storage_schemas.features import Features
@@ -29,7 +30,7 @@ PROTOCOLS: dict[Protocol, str] = {
     "C": "retrieval C (FAME)",
     "C not centred": "retrieval C (FAME, not centred)",
 }
-_GOOD, _BAD = palette(5), palette(0)  # blue and red: everybody can tell them apart
+_QUERIES, _NEIGHBOURS = 4, 5  # that are pictured
 
 
 class Retrieval(GatherStage, name="retrieval", version=2):
@@ -83,26 +84,54 @@ class Retrieval(GatherStage, name="retrieval", version=2):
         )
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """Queries with their five nearest neighbours; the border tells the right class."""
-        features, shards = inputs["features"], inputs["shards"]
-        splits = split_rows(features, inputs["labels"])
-        queries = np.linspace(0, len(splits.test_rows) - 1, 4).astype(int)
-        protocol = self.protocols[0]
-        blocks = []
-        for encoder in features.vectors:
-            gallery, asked = protocol_vectors(features, encoder, protocol, splits)
-            lines = []
-            for query, found in zip(queries, nearest(asked[queries], gallery, 5)[0], strict=True):
-                label = splits.test_labels[query]
-                frames = [_framed(shards, features, splits.test_rows[query], palette(4))]
-                for i in found:
-                    right = splits.train_labels[i] == label
-                    colour = _GOOD if right else _BAD
-                    frames.append(_framed(shards, features, splits.train_rows[i], colour))
-                lines.append(strip(frames, height=72))
-            text = f"{PROTOCOLS[protocol]}, {encoder}: query, 5 nearest; blue is right, red wrong"
-            blocks.append(caption(stack(lines), text))
-        return stack(blocks)
+        """Some queries with their nearest neighbours, by the first protocol."""
+        queries = list(output.answers[0].video_ids)
+        chosen = [queries[i] for i in np.linspace(0, len(queries) - 1, _QUERIES).astype(int)]
+        return strips_sheet(self._strips(chosen, self.protocols[:1], **inputs))
+
+    def pictured(self, output: Any, **inputs: Any) -> Sequence[str]:
+        """The queries."""
+        return list(output.answers[0].video_ids)
+
+    def sheet(self, video_id: str, output: Any, **inputs: Any) -> NDArray[np.uint8]:
+        """A query with its nearest neighbours, by every protocol."""
+        return strips_sheet(self._strips([video_id], self.protocols, **inputs))
+
+    def film(
+        self, video_id: str, output: Any, **inputs: Any
+    ) -> tuple[Iterator[NDArray[np.uint8]], NDArray[np.float64]]:
+        """The same, playing side by side."""
+        strips = self._strips([video_id], self.protocols, **inputs)
+        return strips_film({name: one for name, (one,) in strips.items()})
+
+    def _strips(
+        self,
+        queries: Sequence[str],
+        protocols: Sequence[Protocol],
+        *,
+        features: Features,
+        labels: Labels,
+        shards: Items[Shard],
+    ) -> dict[str, list[Strip]]:
+        """A strip for each query, by the name of protocol and encoder."""
+        splits = split_rows(features, labels)
+        video_ids = features.video_ids
+        place = {video_ids[row]: i for i, row in enumerate(splits.test_rows)}
+        asked_Q = np.array([place[query] for query in queries])
+        strips = {}
+        for protocol, encoder in itertools.product(protocols, features.vectors):
+            gallery, vectors = protocol_vectors(features, encoder, protocol, splits)
+            found_QK, _ = nearest(vectors[asked_Q], gallery, _NEIGHBOURS)
+            right_QK = splits.train_labels[found_QK] == splits.test_labels[asked_Q, None]
+            strips[f"{PROTOCOLS[protocol]}, {encoder}"] = [
+                Strip(
+                    shards[query],
+                    [shards[video_ids[row]] for row in splits.train_rows[found_K]],
+                    right_K.tolist(),
+                )
+                for query, found_K, right_K in zip(queries, found_QK, right_QK, strict=True)
+            ]
+        return strips
 
 
 def protocol_vectors(
@@ -120,14 +149,3 @@ def protocol_vectors(
     if protocol == "C":
         return gallery - gallery.mean(0), queries - queries.mean(0)
     return gallery, queries
-
-
-def _framed(
-    shards: Items[Shard], features: Features, row: int, colour: tuple[int, int, int]
-) -> NDArray[np.uint8]:
-    video = shards[features.video_ids[row]]
-    frame = video.decode([len(video) // 2])[0].copy()
-    edge = max(2, min(frame.shape[:2]) // 20)
-    for border in (frame[:edge], frame[-edge:], frame[:, :edge], frame[:, -edge:]):
-        border[:] = colour
-    return frame

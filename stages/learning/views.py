@@ -69,6 +69,12 @@ class CropAndFlip:
             for share in shares
         ]
 
+    def box(self, height: int, width: int) -> NDArray[np.float32]:
+        """What is cut, ``xyxy`` in pixels of frames of this size."""
+        scale = np.array([width / self.width, height / self.height] * 2)
+        ends = self.left, self.top, self.left + self.size, self.top + self.size
+        return (np.array(ends) * scale).astype(np.float32)
+
     def apply(self, clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cropped clip of shape (T, size, size, 3), bilinear."""
         import cv2  # not above: a plan reads methods and must stay light

@@ -12,6 +12,8 @@ from pipeline.graph import Step
 from pipeline.parameters import OWN, cited
 from pipeline.source import labels_of, split_of
 from stages.decode.decode import Decode
+from stages.evaluate.class_maps import ClassMaps
+from stages.evaluate.encoder_maps import EncoderMaps
 from stages.evaluate.features import ExtractFeatures
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.given_encoder import GivenEncoder
@@ -25,7 +27,7 @@ from workflows.steps import evaluated
 
 
 def recipe() -> Sequence[Step]:
-    """Features once for retrieval, kNN and linear probe; fine-tuning and its test; regions."""
+    """Features once for retrieval, kNN and linear probe; fine-tuning, its test; regions; maps."""
     videos = Ucf101().of()
     decode = Decode(short_side=cited(256, "tubelet: the largest side that a preset looks at"))
     frames = decode.of(videos=videos)
@@ -37,6 +39,8 @@ def recipe() -> Sequence[Step]:
         clips=cited(ExtractFeatures(preset="ctp"), OWN),
         finetune=cited(Finetune(preset="ctp"), OWN),
         recognise=cited(Recognise(preset="ctp"), OWN),
+        encoder_maps=cited(EncoderMaps(preset="ctp"), OWN),
+        class_maps=cited(ClassMaps(preset="ctp"), OWN),
     )
     tubes = Track().of(frames=frames)
     regions = RegionRetrieval().of(

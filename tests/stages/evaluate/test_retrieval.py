@@ -142,3 +142,17 @@ def test_preview_marks_right_and_wrong_neighbours(toy: dict[str, Any]) -> None:
     assert picture.ndim == 3
     for colour in (palette(5), palette(0)):
         assert (np.abs(picture.astype(int) - colour).max(-1) < 10).sum() > 50
+
+
+def test_a_film_plays_query_and_neighbours_side_by_side(toy: dict[str, Any]) -> None:
+    stage = Retrieval(protocols=("A", "B"))
+    output = stage.run(**toy)
+    assert list(stage.pictured(output, **toy)) == ["0.mp4", "1.mp4", "2.mp4"]
+    images, times = stage.film("1.mp4", output, **toy)
+    shown = list(images)
+    np.testing.assert_allclose(times, [0, 0.04, 0.08])
+    assert len(shown) == 3
+    assert (shown[0] != shown[1]).any()
+    sheet = stage.sheet("1.mp4", output, **toy)
+    assert shown[0].shape == sheet.shape, "a line for each protocol and encoder"
+    np.testing.assert_array_equal(shown[1], sheet)
