@@ -176,8 +176,7 @@ def evaluated(
         Diagnostics().of(features=features, labels=labels),
     ]
     if encoder_maps is not None:
-        inputs = {"shards": shards, "labels": labels, "boxes": boxes}
-        found.append(encoder_maps.of(encoder=encoder, **inputs))
+        found.append(encoder_maps.of(encoder=encoder, shards=shards, labels=labels, boxes=boxes))
     starts = [("", encoder)]
     if untrained is not None:
         starts.append(("_untrained", untrained.of(step_name="untrained")))

@@ -1,4 +1,4 @@
-"""Grad-CAM of a similarity, in closed form, and how well it lies on a mask.
+"""Maps of a similarity, in closed form, and how well Grad-CAM of it lies on a mask.
 
 Shapes: B clips, C channels, P positions of the map (T', H', W'), D dimensions.
 
@@ -52,6 +52,23 @@ def similarity_map(
         alpha_BC = across_BD @ linear.weight  # times 1 / (P * temperature), which stretching undoes
         raw_BTHW = torch.einsum("bc,bcthw->bthw", alpha_BC, features_BCTHW)
     return _stretched(raw_BTHW.relu()) if relu_first else _stretched(raw_BTHW).relu()
+
+
+def similarity_activation(features_2CTHW: Tensor, weight_DC: Tensor) -> tuple[Tensor, Tensor]:
+    """RSPNet's similarity activation maps of two clips, (2, T', H', W'), and their similarity.
+
+    With averages ``x``, similarity ``s = (W x_1)^T (W x_0)`` and map ``((W x_1)^T W) F_0`` of
+    the first clip, so that the mean of either map is the similarity, exactly; without bias
+    and unit length.
+
+    References
+    ----------
+    Chen et al., *RSPNet*, AAAI 2021, supplement, equation 2.
+    """
+    vectors_2D = features_2CTHW.mean((2, 3, 4)) @ weight_DC.T
+    lifted_2C = vectors_2D.flip(0) @ weight_DC
+    maps_2THW = torch.einsum("bc,bcthw->bthw", lifted_2C, features_2CTHW)
+    return maps_2THW, (vectors_2D[0] * vectors_2D[1]).sum()
 
 
 def _stretched(map_BTHW: Tensor) -> Tensor:

@@ -43,6 +43,32 @@ class Step:
     keep: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass
+class PairMap:
+    """Where one of two clips of a video resembles the other, or a region of it.
+
+    Parameters
+    ----------
+    kind : str
+    clip : {0, 1}
+        Which clip the map lies over.
+    values_THW : Tensor
+    text : str
+        What is to be told beside it.
+    covers : (float, float)
+        Part of the clip's length that the cells are spread over.
+    of_box : bool
+        Whether it is of the box in the middle frame of the other clip.
+    """
+
+    kind: str
+    clip: int
+    values_THW: Tensor
+    text: str = ""
+    covers: tuple[float, float] = (0.0, 1.0)
+    of_box: bool = False
+
+
 class Method(Variant):
     """Base of all methods.
 
@@ -161,5 +187,24 @@ class ExpectsRegions(Protocol):
         Returns
         -------
         expected_B2NC, regions_B2NC : Tensor
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsMaps(Protocol):
+    """A method whose trained heads tell where clips are alike (RSPNet, PreViTS, ConST-CL)."""
+
+    def maps(self, objective: Objective, pixels_2CTHW: Tensor, box_4: Tensor) -> Iterable[PairMap]:
+        """Maps of two clips of a video.
+
+        Parameters
+        ----------
+        objective : Objective
+            Of this method, with the heads of a training.
+        pixels_2CTHW : Tensor
+            Standardised.
+        box_4 : Tensor
+            In the middle frame of the first clip, as fractions of the view.
         """
         ...

@@ -10,13 +10,14 @@ Chen et al., *RSPNet*, AAAI 2021; specs/rspnet.md section 3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import model_validator
 
 from pipeline.parameters import Parameters, constant
-from stages.learning.method import Step
+from stages.learning.method import PairMap, Step
 from stages.learning.momentum_contrast import follow_twins
 
 if TYPE_CHECKING:
@@ -227,6 +228,26 @@ class RelativeSpeed(Parameters):
         queue: Any = objective.heads["queue"]
         queue.push(step.keep["keys"])
         follow_twins(objective, momentum=self.momentum)
+
+    def maps(self, objective: Objective, pixels_2CTHW: Tensor) -> Iterator[PairMap]:
+        """Similarity activation maps of both tasks' projectors, of those that are linear.
+
+        What moves is to be seen by the speed task's, what it looks like by the other's. A
+        projector that convolves maps what it has convolved. Both clips pass the trained
+        encoder; its twin, which has seen the key, is not kept and follows closely.
+        """
+        from stages.learning.attention import similarity_activation
+        from stages.learning.contrastive import Projector
+
+        features_2CTHW = objective.encoder(pixels_2CTHW)
+        for name, kind in (("video", "appearance_similarity"), ("speed", "motion_similarity")):
+            head = objective.heads[name]
+            if not isinstance(head, Projector) or len(head.layers) > 1:
+                continue
+            weight_DC: Any = head.layers[0].weight
+            maps_2THW, similarity = similarity_activation(head.before(features_2CTHW), weight_DC)
+            for clip, values_THW in enumerate(maps_2THW):
+                yield PairMap(kind, clip, values_THW, text=f"mean {float(similarity):.3g}")
 
 
 def encode_keys(

@@ -23,7 +23,7 @@ from pydantic import field_validator
 from pipeline.parameters import OWN, Parameters, constant
 from pipeline.pictures import caption, draw_boxes, stack, strip
 from stages.learning.clip_pair import ClipPair, Draw
-from stages.learning.method import Step
+from stages.learning.method import PairMap, Step
 from stages.learning.region_boxes import BOX_ASPECT, BOX_WIDTH, proposals_in_view, random_boxes
 from stages.learning.sample import Sample
 from storage_schemas.errors import ParameterError
@@ -218,6 +218,37 @@ class ConstCL(ClipPair, version=2):
             for rows_ANC in (predicted_ANC, regions_ANC)
         )
         return predicted_B2NC, regions_B2NC
+
+    def maps(self, objective: Objective, pixels_2CTHW: Tensor, box_4: Tensor) -> Iterable[PairMap]:
+        """Where the decoder looks in the second clip for a region of the first one.
+
+        The last layer's attention, a mean over its heads; in each frame it sums to 1, so that
+        the middle one is what the paper shows.
+        """
+        from stages.learning.region_contrast import context_frames, regions_and_context
+
+        encoder: Any = objective.encoder
+        _, map_2CTHW = encoder.both_maps(pixels_2CTHW)
+        regions_21C, context_2CTHW = regions_and_context(
+            map_2CTHW,
+            box_4.expand(2, 1, 4),
+            context=self.region.context,
+            bins=self.region.bins,
+        )
+        _, attention_1H1M = objective.heads["decoder"](regions_21C[:1], context_2CTHW[1:])
+        attention_THW = attention_1H1M[0, :, 0].mean(0).unflatten(0, context_2CTHW.shape[2:])
+        share_T = attention_THW.sum((1, 2))
+        length = map_2CTHW.shape[2]
+        frames = context_frames(length, self.region.context)
+        share = float(share_T[frames.index(length // 2)])
+        yield PairMap(
+            "attention",
+            1,
+            attention_THW / share_T[:, None, None],
+            text=f"{100 * share:.0f} % in the middle",
+            covers=(frames[0] / length, (frames[-1] + 1) / length),
+            of_box=True,
+        )
 
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Both views, before colours are changed, with the boxes of their middle frames."""

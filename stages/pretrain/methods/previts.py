@@ -24,7 +24,7 @@ from pipeline.pictures import caption, stack, strip
 from stages.learning.clips import sample_window
 from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
 from stages.learning.covering_crop import Cover, sample_covering
-from stages.learning.method import Method, Step
+from stages.learning.method import Method, PairMap, Step
 from stages.learning.momentum_contrast import MomentumContrast, embed_keys
 from stages.learning.pair_views import usual_crop
 from stages.learning.relative_speed import RelativeSpeed, encode_keys
@@ -295,6 +295,24 @@ class PreViTS(Method, version=2):
         """Queue and twins of the base."""
         base = self.contrast if self.model == "image" else self.relative
         base.after_step(objective, step)
+
+    def maps(self, objective: Objective, pixels_2CTHW: Tensor, box_4: Tensor) -> Iterable[PairMap]:
+        """Grad-CAM of the similarity of both clips, and what RSPNet's heads show.
+
+        Each clip as a whole is the other's key; in training a mask cuts out its object
+        (previts.md section 7).
+        """
+        from stages.learning.attention import similarity_map
+
+        features_2CTHW = objective.encoder(pixels_2CTHW)
+        head: Any = objective.heads["projector" if self.model == "image" else "video"]
+        seen_2THW = similarity_map(
+            features_2CTHW, head, head(features_2CTHW).flip(0), relu_first=self.relu_first
+        )
+        for clip, values_THW in enumerate(seen_2THW):
+            yield PairMap("attention", clip, values_THW, text="Grad-CAM of the similarity")
+        if self.model == "video":
+            yield from self.relative.maps(objective, pixels_2CTHW)
 
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Both views, and what is left of them inside of the mask."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.parameters import cited, constant
 from stages.learning.clips import sample_window
 from stages.learning.colour import ALWAYS_JITTERED, ColourLaw
-from stages.learning.method import Method, Step
+from stages.learning.method import Method, PairMap, Step
 from stages.learning.pair_views import picture_pair, sample_view, usual_crop
 from stages.learning.relative_speed import RelativeSpeed
 from stages.learning.sample import Sample
@@ -122,6 +122,10 @@ class RSPNet(Method, version=2):
     def after_step(self, objective: Objective, step: Step) -> None:
         """Queue and twins."""
         self.relative.after_step(objective, step)
+
+    def maps(self, objective: Objective, pixels_2CTHW: Tensor, box_4: Tensor) -> Iterable[PairMap]:
+        """See `RelativeSpeed.maps`; boxes are not looked at."""
+        return self.relative.maps(objective, pixels_2CTHW)
 
     def picture(self, views: Mapping[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
         """Query and key, before colours and speeds are chosen."""
