@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.learning.attention import attention_loss, shrink_mask, similarity_map
+from stages.learning.attention import (
+    attention_loss,
+    shrink_mask,
+    similarity_activation,
+    similarity_map,
+)
 from stages.learning.contrastive import Projector
 from storage_schemas.errors import ParameterError
 
@@ -124,3 +129,30 @@ def test_a_mask_on_the_feature_map() -> None:
 def test_a_projector_with_a_hidden_layer_is_refused() -> None:
     with pytest.raises(ParameterError, match="a single linear one"):
         similarity_map(torch.zeros(1, 2, 1, 1, 1), Projector(2, 2, hidden=3), torch.zeros(1, 2))
+
+
+def test_similarity_activation_by_hand() -> None:
+    """Two channels, two cells, one weight: x = (1, 2) and (3, 1), W x = 7 and 11."""
+    features = torch.tensor([[[2.0, 0], [1, 3]], [[4, 2], [0, 2]]]).view(2, 2, 1, 1, 2)
+    weight = torch.tensor([[3.0, 2.0]])
+    maps, similarity = similarity_activation(features, weight)
+    averages = features.mean((2, 3, 4)) @ weight.T
+    assert averages.flatten().tolist() == [7, 11]
+    assert similarity == 77
+    # 11 * (3 * F_0 + 2 * F_1) of the first clip, 7 * of the second.
+    assert maps.flatten().tolist() == [88, 66, 84, 70]
+
+
+def test_the_mean_of_either_map_is_the_similarity() -> None:
+    """rspnet.md section 6, exactly; and the map is the gradient times the features."""
+    torch.manual_seed(0)
+    features = torch.randn(2, 16, 2, 7, 7, dtype=torch.float64).requires_grad_()
+    weight = torch.randn(128, 16, dtype=torch.float64)
+    maps, similarity = similarity_activation(features, weight)
+    torch.testing.assert_close(maps.mean((1, 2, 3)), similarity.expand(2))
+    (gradient,) = torch.autograd.grad(similarity, features)
+    positions = features[0, 0].numel()
+    torch.testing.assert_close(maps, positions * (gradient * features).sum(1))
+    swapped, same = similarity_activation(features.flip(0), weight)
+    torch.testing.assert_close(swapped, maps.flip(0))
+    torch.testing.assert_close(same, similarity)

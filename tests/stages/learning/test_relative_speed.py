@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -215,3 +217,53 @@ def test_loss_does_not_depend_on_the_order_of_the_batch() -> None:
     torch.testing.assert_close(
         settings.step(objective, speeds, rng()).loss, settings.step(objective, turned, rng()).loss
     )
+
+
+def maps_of(settings: RelativeSpeed, **zero: float) -> dict[tuple[str, int], torch.Tensor]:
+    """Maps of two random clips by kind and clip; weights of the named heads are scaled."""
+    torch.manual_seed(0)
+    encoder = build(EncoderSpec(width=4))
+    objective = Objective(RSPNet(num_frames=8, size=32, relative=settings), encoder).eval()
+    with torch.no_grad():
+        for name, scale in zero.items():
+            objective.heads[name].layers[-1].weight.mul_(scale)
+        found = list(settings.maps(objective, torch.randn(2, 3, 8, 32, 32)))
+    for one in found:
+        # As the text has it, to three digits.
+        assert float(one.text.removeprefix("mean ")) == pytest.approx(
+            float(one.values_THW.mean()), rel=5e-3
+        )
+    return {(one.kind, one.clip): one.values_THW for one in found}
+
+
+KINDS = {(f"{kind}_similarity", clip) for kind in ("appearance", "motion") for clip in (0, 1)}
+
+
+def test_each_head_has_a_map_of_its_own_on_either_clip() -> None:
+    """The titles of the released figures are swapped: the video head shows appearance."""
+    settings = RelativeSpeed(queue_size=8)
+    whole = maps_of(settings)
+    assert whole.keys() == KINDS
+    assert all(map_THW.shape == (1, 2, 2) for map_THW in whole.values())
+    for head, kind in (("video", "appearance"), ("speed", "motion")):
+        without = maps_of(settings, **{head: 0.0})
+        for (name, clip), map_THW in without.items():
+            if name.startswith(kind):
+                assert map_THW.abs().max() == 0
+            else:
+                torch.testing.assert_close(map_THW, whole[name, clip])
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({"projector": "conv"}, KINDS),
+        ({"projector": "conv_bn"}, KINDS),
+        ({"projector": "mlp"}, set()),
+        ({"speed_task": "absolute"}, {one for one in KINDS if one[0].startswith("appearance")}),
+    ],
+)
+def test_only_linear_projectors_have_maps(
+    settings: dict[str, Any], kinds: set[tuple[str, int]]
+) -> None:
+    assert maps_of(RelativeSpeed(queue_size=8, **settings)).keys() == kinds

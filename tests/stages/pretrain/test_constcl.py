@@ -231,3 +231,62 @@ def test_picture_shows_both_views() -> None:
     assert picture.dtype == np.uint8
     assert picture.shape == bare.shape
     assert (picture != bare).any()
+
+
+class GivenMaps(torch.nn.Module):
+    """An encoder whose region maps are given."""
+
+    region_stage, out_channels = None, 6
+
+    def both_maps(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return maps, maps
+
+
+@pytest.mark.parametrize(
+    ("length", "covers", "cells"), [(8, (2 / 8, 7 / 8), 245), (2, (0, 1), 98), (1, (0, 1), 49)]
+)
+def test_attention_of_a_region_in_the_other_clip(
+    length: int, covers: tuple[float, float], cells: int
+) -> None:
+    """constcl.md section 7: a 7 x 7 slice of 245 weights, mean of heads, summing to 1."""
+    torch.manual_seed(0)
+    method = ConstCL(**SMALL)
+    objective = Objective(method, GivenMaps()).eval()
+    maps = torch.randn(2, 6, length, 7, 7)
+    weights = []
+    objective.heads["decoder"].layers[-1].register_forward_hook(
+        lambda module, args, out: weights.append(out[1])
+    )
+    with torch.no_grad():
+        (found,) = method.maps(objective, maps, torch.tensor([0.1, 0.2, 0.5, 0.9]))
+    (attention_1H1M,) = weights
+    assert attention_1H1M.shape == (1, 3, 1, cells)
+    assert (found.kind, found.clip, found.of_box, found.covers) == ("attention", 1, True, covers)
+    torch.testing.assert_close(found.values_THW.sum((1, 2)), torch.ones(cells // 49))
+    whole = attention_1H1M[0].mean(0).view(-1, 7, 7)
+    middle = whole[2] if length == 8 else whole[length // 2]
+    shown = found.values_THW[2] if length == 8 else found.values_THW[length // 2]
+    torch.testing.assert_close(shown, middle / middle.sum())
+    assert found.text == f"{100 * float(middle.sum()):.0f} % in the middle"
+
+
+def test_attention_is_of_the_box_and_of_the_other_clip() -> None:
+    """The first clip gives the region, the second one what is looked at."""
+    torch.manual_seed(0)
+    method = ConstCL(**SMALL)
+    objective = Objective(method, GivenMaps()).eval()
+    maps, box = torch.randn(2, 6, 2, 7, 7), torch.tensor([0.0, 0, 0.3, 0.3])
+
+    def shown(maps: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            (found,) = method.maps(objective, maps, box)
+        return found.values_THW
+
+    before = shown(maps, box)
+    elsewhere = maps.clone()
+    elsewhere[0, :, :, 4:, 4:] = 0
+    torch.testing.assert_close(shown(elsewhere, box), before)
+    assert not torch.allclose(shown(elsewhere, box + 0.6), shown(maps, box + 0.6))
+    other = maps.clone()
+    other[1] = other[1].flip(-1)
+    assert not torch.allclose(shown(other, box), before)
