@@ -193,10 +193,15 @@ def open_gathered(
     ParameterError
         If it has no pictures, or none of this video.
     """
+    nothing = ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
     kind = stages.get(manifest.stage)
-    known = kind is not None and kind.version == manifest.stage_version
-    if not (known and kind is not None and issubclass(kind, GatherStage)):
-        raise ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
+    if kind is None or not issubclass(kind, GatherStage):
+        raise nothing
+    if kind.version != manifest.stage_version:
+        raise ParameterError(
+            f"{manifest.key} was made by {manifest.stage} of version {manifest.stage_version}, "
+            f"this tubelet has {kind.version}; run its recipe again"
+        )
     for keys in manifest.inputs.values():
         for key in keys:
             _whole(store, key, reader=manifest)
@@ -205,7 +210,7 @@ def open_gathered(
     found = Gathered(stage, output, open_inputs(stage, store, manifest.inputs))
     names = stage.pictured(output, **found.inputs)
     if not names:
-        raise ParameterError(f"{manifest.key} ({manifest.noun}) is not of a video; {_SHOWN} films")
+        raise nothing
     if video_id not in names:
         raise _no_such_video(video_id, names, f"the pictures of {manifest.key}")
     return found

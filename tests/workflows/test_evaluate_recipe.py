@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -20,9 +22,12 @@ from stages.evaluate.finetune_presets import FINETUNE
 from stages.evaluate.recognise import Recognise
 from stages.evaluate.scoring import recompute
 from stages.report.published import origin_of
-from storage_schemas.manifest import ArtifactView
+from storage_schemas.errors import ParameterError
+from storage_schemas.jpeg import decode_jpeg
+from storage_schemas.manifest import PREVIEW_NAME, ArtifactView
 from storage_schemas.metrics import Metrics
-from workflows import recipes
+from workflows import recipes, show
+from workflows.catalogue import find_stages
 from workflows.session import Request, open_graph, open_plan
 
 
@@ -69,6 +74,8 @@ TINY = (
     "given_encoder.encoder.width=4",
     *(f"features.{name}={value}" for name, value in SMALL.items()),
     *(f"recognise.{name}={value}" for name, value in SMALL.items()),
+    *(f"encoder_maps.{name}={value}" for name, value in SMALL.items()),
+    *(f"class_maps.{name}={value}" for name, value in SMALL.items()),
     "finetune.clips.num_frames=4", "finetune.clips.size=32", "finetune.clips.short_sides=[32,36]",
     "finetune.optimisation.epochs=1", "finetune.optimisation.batch_size=4",
     "retrieval.ks=[1,2]", "track.min_length=4",
@@ -127,6 +134,7 @@ def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
     by_key = result.manifests
     knn = next(manifest for manifest in by_key.values() if manifest.step == "knn")
     assert origin_of(ArtifactView(store.folder(knn.key), knn), by_key).dataset == "ucf101"
+    check_pictures(store, tmp_path)
     again = open_plan(request, store, open_graph(request, store))
     assert {entry.action for entry in again.entries} == {"cached"}
     recognised = open_graph(
@@ -134,3 +142,31 @@ def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
     )
     plan = open_plan(request, store, recognised)
     assert {e.node.step for e in plan.entries if e.action == "run"} == {"recognise", "report"}
+
+
+def check_pictures(store: Store, folder: Path) -> None:
+    """Sheets and films of single videos, from what the store has."""
+    stages = {stage.name: stage for stage in find_stages()}
+    video, query = "Red/v_Red_g00_c01.mp4", "Blue/v_Blue_g01_c01.mp4"
+    for name, one, count in (
+        ("encoder_maps", video, 4), ("class_maps", video, 4), ("retrieval", query, 10),
+    ):  # fmt: skip
+        manifest = show.find_artifact(store, name, video_id=one)
+        assert (store.folder(manifest.key) / PREVIEW_NAME).exists()
+        show.write_sheet(store, manifest, stages, folder / f"{name}.jpg", video_id=one)
+        assert decode_jpeg((folder / f"{name}.jpg").read_bytes()).shape[0] > 200
+        show.write_video(store, manifest, stages, folder / f"{name}.mp4", video_id=one)
+        with av.open(str(folder / f"{name}.mp4")) as container:
+            assert len(list(container.decode(video=0))) == count
+        with pytest.raises(ParameterError, match=f"of {manifest.key}; did you mean '{one}'"):
+            show.write_video(store, manifest, stages, folder / "no.mp4", video_id=one[:-5])
+        old = replace(manifest, stage_version=0)
+        with pytest.raises(ParameterError, match=rf"{name} of version 0.*this tubelet has"):
+            show.write_sheet(store, old, stages, folder / "no.jpg", video_id=one)
+    train = show.find_artifact(store, "retrieval", video_id="Red/v_Red_g02_c01.mp4")
+    with pytest.raises(ParameterError, match=r"did you mean 'Red/v_Red_g0[01]_c01\.mp4'"):
+        show.write_video(store, train, stages, folder / "no.mp4", video_id="Red/v_Red_g02_c01.mp4")
+    knn = show.find_artifact(store, "knn", video_id=video)
+    with pytest.raises(ParameterError, match="is not of a video; frames, shards"):
+        show.write_video(store, knn, stages, folder / "no.mp4", video_id=video)
+    assert not list(folder.glob("no.*"))

@@ -13,6 +13,8 @@ from pipeline.parameters import OWN, cited
 from pipeline.source import labels_of, split_of
 from stages.decode.decode import Decode
 from stages.detect.detect import Detect
+from stages.evaluate.class_maps import ClassMaps
+from stages.evaluate.encoder_maps import EncoderMaps
 from stages.evaluate.finetune import Finetune
 from stages.evaluate.recognise import Recognise
 from stages.evaluate.region_retrieval import RegionRetrieval
@@ -53,6 +55,9 @@ def recipe() -> Sequence[Step]:
         clips=ctp.CLIPS,
         finetune=cited(Finetune(preset="ctp"), OWN),
         recognise=cited(Recognise(preset="ctp"), OWN),
+        encoder_maps=cited(EncoderMaps(preset="ctp"), OWN),
+        class_maps=cited(ClassMaps(preset="ctp"), OWN),
+        boxes=tubes,
     )
     results += [
         RegionRetrieval().of(encoder=encoder, shards=shards, boxes=tubes, split=split),
