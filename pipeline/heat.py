@@ -20,7 +20,7 @@ from storage_schemas.frames import Frames
 _OPACITY = 0.6  # of the colours over the frame
 _OUTSIDE = 0.4  # brightness of what the network did not see
 _TILES, _HEIGHT = 4, 110  # of a sheet: frames of a row, and their height
-_COLUMNS, _PANEL = 4, 240  # of a film: panels side by side, and their height
+_COLUMNS, _PANEL = 5, 240  # of a film: most panels side by side, and their height
 _BAR = 12  # width of the colour bar
 _FINE = 1000  # a frame with more cells is a picture by itself, which a few points would darken
 _BRIGHTEST = 0.995  # share of the cells of such a map that are not cut
@@ -123,25 +123,26 @@ def colour_bar(one: ActivationMap, height: int) -> Image:
 
 
 def map_sheet(maps: Sequence[ActivationMap], frames: Frames) -> Image:
-    """Rows of frames: each clip by itself, then under it every map of it, with its scale."""
-    rows = []
+    """Clips side by side: some frames of each, and under them every map with its scale."""
+    columns = []
     for clip in clips_of(maps):
         first = clip[0]
-        chosen = _spans(len(first.frames_F), _TILES)
-        plain = strip(list(frames.decode(first.frames_F[chosen])), height=_HEIGHT)
-        rows.append(caption(plain, f"{frames.video_id}   {_seconds(first, frames)}"))
+        plain = frames.decode(first.frames_F[_spans(len(first.frames_F))])
+        heading = f"{frames.video_id}   {_seconds(first, frames)}"
+        rows = [caption(strip(list(plain), height=_HEIGHT), heading)]
         for one in clip:
-            tiles = map_frames(one, frames, _spans(len(one.frames_F), _TILES))
+            tiles = map_frames(one, frames, _spans(len(one.frames_F)))
             row = strip([*_asked(one, frames), *tiles], height=_HEIGHT)
             row = strip([row, colour_bar(one, _HEIGHT)], height=_HEIGHT)
             rows.append(caption(row, title(one)))
-    return stack(rows)
+        columns.append(stack(rows))
+    return grid(columns, columns=len(columns), gap=12)
 
 
 def map_film(
     maps: Sequence[ActivationMap], frames: Frames
 ) -> tuple[Iterator[Image], NDArray[np.float64]]:
-    """Each clip plays beside its maps; shorter ones hold their last frame.
+    """Each clip plays beside its maps, one below the other; shorter ones hold their last frame.
 
     Returns
     -------
@@ -149,24 +150,30 @@ def map_film(
     pts_seconds : ndarray, float64
         Steps are those of the first clip.
     """
-    panels: list[tuple[str, Sequence[Image], list[Image]]] = []  # title, frames, legend
+    lines = []  # of a clip: title, frames and legend of each panel
     for clip in clips_of(maps):
-        seen = list(frames.decode(clip[0].frames_F))
-        panels.append((f"{frames.video_id}, {_seconds(clip[0], frames)}", seen, []))
+        plain = list(frames.decode(clip[0].frames_F))
+        panels: list[tuple[str, list[Image], list[Image]]] = [
+            (f"{frames.video_id}, {_seconds(clip[0], frames)}", plain, [])
+        ]
         for one in clip:
             drawn = map_frames(one, frames, range(len(one.frames_F)))
             asked = [strip([image], height=_PANEL) for image in _asked(one, frames)]
             panels.append((title(one), drawn, [*asked, colour_bar(one, _PANEL)]))
-    count = max(len(drawn) for _, drawn, _ in panels)
+        lines.append(panels)
 
     def images() -> Iterator[Image]:
         for t in range(count):
-            cells = []
-            for text, drawn, beside in panels:
-                now = strip([drawn[min(t, len(drawn) - 1)]], height=_PANEL)
-                cells.append(caption(strip([now, *beside], height=_PANEL), text))
-            yield grid(cells, columns=min(len(cells), _COLUMNS))
+            rows = []
+            for panels in lines:
+                cells = []
+                for text, drawn, beside in panels:
+                    now = strip([drawn[min(t, len(drawn) - 1)]], height=_PANEL)
+                    cells.append(caption(strip([now, *beside], height=_PANEL), text))
+                rows.append(grid(cells, columns=min(len(cells), _COLUMNS)))
+            yield stack(rows)
 
+    count = max(len(one.frames_F) for one in maps)
     return images(), np.arange(count, dtype=np.float64) * _step_seconds(maps[0], frames)
 
 
@@ -195,9 +202,9 @@ def _seconds(one: ActivationMap, frames: Frames) -> str:
     return f"{times.min():.2f} to {times.max():.2f} s"
 
 
-def _spans(length: int, count: int) -> NDArray[np.int64]:
-    """The middles of so many equal spans."""
-    count = min(length, count)
+def _spans(length: int) -> NDArray[np.int64]:
+    """The middles of a few equal spans."""
+    count = min(length, _TILES)
     return ((np.arange(count) + 0.5) * length / count).astype(int)
 
 

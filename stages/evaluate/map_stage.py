@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.heat import map_film, map_sheet
+from pipeline.heat import clips_of, map_film, map_sheet
 from pipeline.pictures import stack
 from pipeline.stage import Context, GatherStage
 from stages.evaluate.clips import EvaluationViews
@@ -23,7 +23,7 @@ from storage_schemas.shards import Shard
 if TYPE_CHECKING:
     import torch
 
-_PICTURED = 3
+_ROWS = 12  # of frames in a preview
 
 
 class MapStage(EvaluationViews, GatherStage, kind=True):
@@ -71,8 +71,9 @@ class MapStage(EvaluationViews, GatherStage, kind=True):
         return evaluation_devices(ctx.device)[0]
 
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
-        """The first videos, frame by frame."""
-        shown = list(output.videos)[:_PICTURED]
+        """The first videos, as many as find room."""
+        rows = len(clips_of(next(iter(output.videos.values())))[0]) + 1
+        shown = list(output.videos)[: max(1, _ROWS // rows)]
         return stack([map_sheet(output.videos[v], inputs["shards"][v]) for v in shown], gap=12)
 
     def pictured(self, output: Any, **inputs: Any) -> Sequence[str]:

@@ -135,7 +135,7 @@ def test_sheet_and_film(make_frames: Any) -> None:
     ]  # fmt: skip
     assert [len(clip) for clip in clips_of(maps)] == [2, 1]
     sheet = map_sheet(maps, frames)
-    assert sheet.shape[0] == 5 * (110 + 20) + 4 * 4, "two clips, three maps"
+    assert sheet.shape[0] == 3 * (110 + 20) + 2 * 4, "a clip and two maps, beside one with one"
     images, times = map_film(maps, frames)
     shown = list(images)
     assert len(shown) == len(times) == 8

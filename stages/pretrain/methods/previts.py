@@ -310,7 +310,7 @@ class PreViTS(Method, version=2):
             features_2CTHW, head, head(features_2CTHW).flip(0), relu_first=self.relu_first
         )
         for clip, values_THW in enumerate(seen_2THW):
-            yield PairMap("attention", clip, values_THW, text="Grad-CAM of the similarity")
+            yield PairMap("similarity_grad_cam", clip, values_THW)
         if self.model == "video":
             yield from self.relative.maps(objective, pixels_2CTHW)
 

@@ -91,9 +91,13 @@ BOTH = ["caam", "fame_mask"] * 2
         ({"name": "rspnet"}, ["appearance_similarity"] * 2 + ["motion_similarity"] * 2),
         (
             {"name": "previts"},
-            ["attention"] * 2 + ["appearance_similarity"] * 2 + ["motion_similarity"] * 2,
+            [
+                *["similarity_grad_cam"] * 2,
+                *["appearance_similarity"] * 2,
+                *["motion_similarity"] * 2,
+            ],
         ),
-        ({"name": "previts", "model": "image"}, ["attention"] * 2),
+        ({"name": "previts", "model": "image"}, ["similarity_grad_cam"] * 2),
         ({"name": "constcl", "clip": {"hidden": 16}}, ["attention"]),
     ],
     ids=str,
