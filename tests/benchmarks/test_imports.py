@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-NOT_INSTALLED = {"kornia"}  # compared with in an environment of its own
+NOT_INSTALLED = {"kornia", "captum"}  # compared with in an environment of its own
 
 
 def test_every_benchmark_finds_what_it_imports_and_measures_nothing_for_help() -> None:
