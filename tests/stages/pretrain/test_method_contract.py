@@ -17,7 +17,7 @@ from conftest import frames_of
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build
 from stages.learning.health import Health
-from stages.learning.method import Method
+from stages.learning.method import Method, ShowsMaps
 from stages.learning.objective import Objective, load_objective, trained_heads
 from stages.learning.sample import Sample
 from stages.synthesize.synthesize import Synthesize
@@ -357,3 +357,29 @@ def test_parameters_survive_json(name: str) -> None:
     method = make_method(name)
     again = Method.choose(json.loads(json.dumps(method.model_dump(mode="json"))))
     assert again == method
+
+
+def test_maps_fit_their_clips_and_change_nothing(
+    name: str, make_frames: Any, tmp_path: Path
+) -> None:
+    """Of methods that have any; others must not look as if they had."""
+    method = make_method(name)
+    assert isinstance(method, ShowsMaps) == hasattr(method, "maps")
+    if not isinstance(method, ShowsMaps):
+        return
+    objective = make_objective(method).eval()
+    before = copy.deepcopy(objective.state_dict())
+    pixels = torch.randn(2, 3, 8, 48, 48, generator=torch.Generator().manual_seed(0))
+    box = torch.tensor([0.25, 0.25, 0.75, 0.75])
+    with torch.inference_mode():
+        found = list(method.maps(objective, pixels, box))
+        again = list(method.maps(objective, pixels, box))
+    assert found
+    for one, same in zip(found, again, strict=True):
+        assert one.values_THW.ndim == 3
+        assert one.values_THW.isfinite().all()
+        assert torch.equal(one.values_THW, same.values_THW)
+        assert one.clip in (0, 1)
+        assert 0 <= one.covers[0] < one.covers[1] <= 1
+    for key, value in objective.state_dict().items():
+        assert torch.equal(value, before[key]), key

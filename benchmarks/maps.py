@@ -1,11 +1,14 @@
 """Do maps lie on the objects? Measured on generated videos, whose boxes are exact.
 
     tubelet run demo --set encoder_maps.num_videos=128 --set class_maps.num_videos=128
-    python benchmarks/map_aim.py
+    tubelet run rspnet_tiny --set encoder_maps.num_videos=128
+    tubelet run constcl_tiny --set encoder_maps.num_videos=128
+    python benchmarks/maps.py [--pictures docs/images]
 
 For every maps artifact of the store: the chance that a place inside of a true box is brighter than
 one outside, of the same clip (the area under the ROC curve; 50 % is blind). Beside it the same of
 a map that knows nothing but where objects mostly are, brightest in the middle of the view.
+``--pictures`` draws those of docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -18,13 +21,18 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pipeline.heat import spread
+from pipeline.pictures import encode_under
 from pipeline.store import Store
 from storage_schemas.activation_maps import ActivationMap, ActivationMaps
 from storage_schemas.boxes import Boxes
 from storage_schemas.manifest import Manifest
 from storage_schemas.noun import Items
+from workflows.catalogue import find_stages
+from workflows.show import open_gathered
 
 GRID = 64  # places a side that a map is looked at
+SHEETS = {("class_maps", "ctp"), ("encoder_maps", "rspnet"), ("encoder_maps", "constcl")}
+PICTURED, MAX_BYTES = "MoveLeft/v_MoveLeft_g09_c01.mp4", 100_000
 
 
 def aim(one: ActivationMap, boxes: Boxes) -> tuple[float, float]:
@@ -55,22 +63,39 @@ def trained_by(store: Store, manifest: Manifest) -> str:
     return ""
 
 
+def draw(store: Store, manifest: Manifest, folder: Path) -> None:
+    """A sheet of one video, small enough for the documentation."""
+    stages = {stage.name: stage for stage in find_stages()}
+    found = open_gathered(store, manifest, stages, video_id=PICTURED)
+    name = manifest.stage.replace("_", "-") + f"-{trained_by(store, manifest)}"
+    path = folder / f"{name}.jpg"
+    path.write_bytes(encode_under(found.sheet(PICTURED), max_bytes=MAX_BYTES))
+
+
 def main() -> None:
-    """Print a line for each artifact and kind of map."""
+    """Print a line for each encoder and kind of map, of the newest artifact of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, default=Path(".tubelet"))
-    store = Store(parser.parse_args().store)
+    parser.add_argument("--pictures", type=Path)
+    arguments = parser.parse_args()
+    store = Store(arguments.store)
     truth = Items(Boxes, [store.folder(key) for key in store.keys("true_boxes")])
-    print("| encoder | kind | clips | map | middle |\n|---|---|---|---|---|")
+    newest = {}
     for stage in ("encoder_maps", "class_maps"):
         for key in store.keys(stage):
-            manifest, found = store.read_manifest(key), defaultdict(list)
-            for video_id, maps in ActivationMaps.open(store.folder(key)).videos.items():
-                for one in maps:
-                    found[one.kind].append(aim(one, truth[video_id]))
-            for kind, rows in found.items():
-                figures = " | ".join(f"{100 * share:.0f}" for share in np.mean(rows, axis=0))
-                print(f"| {trained_by(store, manifest)} | {kind} | {len(rows)} | {figures} |")
+            manifest = store.read_manifest(key)
+            newest[stage, trained_by(store, manifest)] = manifest
+    print("| encoder | map | clips | over the objects | middle |\n|---|---|---|---|---|")
+    for (stage, method), manifest in newest.items():
+        found = defaultdict(list)
+        for video_id, maps in ActivationMaps.open(store.folder(manifest.key)).videos.items():
+            for one in maps:
+                found[one.kind].append(aim(one, truth[video_id]))
+        for kind, rows in found.items():
+            figures = " | ".join(f"{100 * share:.0f}" for share in np.mean(rows, axis=0))
+            print(f"| {method} | {kind} | {len(rows)} | {figures} |", flush=True)
+        if arguments.pictures is not None and (stage, method) in SHEETS:
+            draw(store, manifest, arguments.pictures)
 
 
 if __name__ == "__main__":
