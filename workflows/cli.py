@@ -201,6 +201,7 @@ def _write_pictures(
     store: Store, what: str, *, sheet: bool, video_id: str | None, to: Path | None
 ) -> None:
     from workflows import show as pictures
+    from workflows.picture_files import choose_path
 
     if sheet and video_id is not None and to is not None and not to.is_dir():
         raise ParameterError(f"--sheet and --video write two files; {to} must be a folder for --to")
@@ -209,13 +210,13 @@ def _write_pictures(
     part = f" part {manifest.part}" if manifest.part else ""
     console.print(f"{manifest.key}{part}", highlight=False)
     if sheet:
-        path = pictures.choose_path(manifest, ".jpg", video_id=video_id, to=to)
+        path = choose_path(manifest, ".jpg", video_id=video_id, to=to)
         note = pictures.write_sheet(store, manifest, stages_by_name, path, video_id=video_id)
         console.print(f"sheet: {path}", soft_wrap=True, highlight=False, markup=False)
         if note:
             console.print(note, highlight=False)
     if video_id is not None:
-        path = pictures.choose_path(manifest, ".mp4", video_id=video_id, to=to)
+        path = choose_path(manifest, ".mp4", video_id=video_id, to=to)
         with console.status(escape(f"writing {path}")):
             pictures.write_video(store, manifest, stages_by_name, path, video_id=video_id)
         console.print(f"video: {path}", soft_wrap=True, highlight=False, markup=False)

@@ -7,9 +7,7 @@ frames to draw on are found through the input keys of the manifests.
 from __future__ import annotations
 
 import difflib
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,12 @@ from storage_schemas.noun import ItemNoun
 from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
 from workflows.patches import patch_film, patch_sheet
+from workflows.picture_files import MARK, replace, with_comment
 
 _DRAWN: Mapping[str, type[ItemNoun]] = {noun.name: noun for noun in (Frames, Shard, Boxes)}
 _FRAMES = (Frames.name, Shard.name)
 _WIDTH, _ROWS = 1600, 4  # of a sheet in pixels; rows of frames where it is of one video
 _MAX_VIDEOS = 16  # of a sheet
-_MARK = "tubelet show "  # begins the comment in a file that is ours
 _SHOWN = "frames, shards, tubes, proposals, detections, trajectories, maps and retrieval have"
 
 
@@ -127,8 +125,8 @@ def write_sheet(
         sheet = decode_jpeg((folder / PREVIEW_NAME).read_bytes())
     else:
         raise StoreError(f"{manifest.key} ({manifest.noun}) has no picture; {_SHOWN}")
-    data = with_comment(encode_jpeg(sheet, quality=90), f"{_MARK}{manifest.key}")
-    _replace(path, lambda temporary: temporary.write_bytes(data))
+    data = with_comment(encode_jpeg(sheet, quality=90), f"{MARK}{manifest.key}")
+    replace(path, lambda temporary: temporary.write_bytes(data))
     return note
 
 
@@ -154,8 +152,8 @@ def write_video(
     else:
         gathered = open_gathered(store, manifest, stages, video_id=video_id)
         images, times = gathered.film(video_id)
-    comment = f"{_MARK}{manifest.key} {video_id}"
-    _replace(path, lambda temporary: write_film(temporary, images, times, comment=comment))
+    comment = f"{MARK}{manifest.key} {video_id}"
+    replace(path, lambda temporary: write_film(temporary, images, times, comment=comment))
 
 
 def open_exhibit(store: Store, manifest: Manifest, stages: Mapping[str, type[Stage]]) -> Exhibit:
@@ -279,63 +277,3 @@ def _no_such_video(video_id: str, names: Sequence[str], where: str) -> Parameter
     else:
         hint = "it holds no video"
     return ParameterError(f"no video {video_id!r} in {where}; {hint}")
-
-
-def choose_path(manifest: Manifest, suffix: str, *, video_id: str | None, to: Path | None) -> Path:
-    """Where to write: a name that tells what it is, in this folder or in `to`.
-
-    Raises
-    ------
-    ParameterError
-        If the file exists and `tubelet show` did not write it, or cannot be written.
-    """
-    name = manifest.key[: len(manifest.stage) + 9]
-    if video_id is not None:
-        name += "-" + re.sub(r"[^\w.-]+", "_", video_id.removesuffix(Path(video_id).suffix))
-    path = Path() if to is None else to
-    if path.is_dir():
-        path = path / f"{name}{suffix}"
-    if path.suffix.lower() != suffix:
-        raise ParameterError(f"{path} must end in {suffix}, or be a folder that exists")
-    if not path.parent.is_dir():
-        raise ParameterError(f"the folder {path.parent} does not exist; create it first")
-    if path.exists() and not is_ours(path):
-        raise ParameterError(
-            f"{path} exists and is not from `tubelet show`; remove it or give another --to FILE"
-        )
-    return path
-
-
-def is_ours(path: Path) -> bool:
-    """Whether `tubelet show` wrote the file, as the comment in it tells."""
-    import av
-    from av.error import FFmpegError
-
-    try:
-        with path.open("rb") as file:
-            head = file.read(256)
-        if head.startswith(b"\xff\xd8"):
-            return head[6:].startswith(_MARK.encode())
-        name, options = str(path.absolute()), {"protocol_whitelist": "file"}
-        with av.open(name, options=options) as container:
-            return container.metadata.get("comment", "").startswith(_MARK)
-    except (FFmpegError, OSError, ValueError):
-        return False
-
-
-def with_comment(jpeg: bytes, text: str) -> bytes:
-    """JPEG bytes with a comment segment in front (ITU-T T.81, B.2.4.5)."""
-    comment = text.encode()
-    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the file and rename, so that no half of it is ever seen."""
-    temporary = path.with_name(f".{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ParameterError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from pipeline.stage import Context
 from stages.evaluate.finetune import load_classifier
 from stages.evaluate.map_stage import MapStage
@@ -51,32 +49,34 @@ class ClassMaps(MapStage, name="class_maps", version=1):
 
         device = self.device(ctx)
         objective = load_classifier(classifier).to(device)
-        rows, found = self.chosen(labels, shards), {}
-        names = list(classifier.classes)
-        for done, row in enumerate(rows):
-            video = shards[row.video_id]
-            clips_NTHWC = torch.from_numpy(self.cut(video)).to(device)
-            if self.target == "label" and row.label not in names:
-                raise ParameterError(
-                    f"class {row.label!r} is unknown to the classifier; "
-                    f"set {self.name}.target=answer",
-                    video_id=row.video_id,
-                )
-            wanted = names.index(row.label) if self.target == "label" else None
+        names, found = list(classifier.classes), {}
+        for row, video, clips_NTHWC in self.looked_at(labels, shards, ctx):
+            wanted = None
+            if self.target == "label":
+                if row.label not in names:
+                    raise ParameterError(
+                        f"class {row.label!r} is unknown to the classifier; "
+                        f"set {self.name}.target=answer",
+                        video_id=row.video_id,
+                    )
+                wanted = names.index(row.label)
             maps, classes, shares = class_maps(
-                objective, clips_NTHWC, kinds=self.kinds, layer=self.layer, wanted=wanted
+                objective,
+                torch.from_numpy(clips_NTHWC).to(device),
+                kinds=self.kinds,
+                layer=self.layer,
+                wanted=wanted,
             )
             found[row.video_id] = [
                 ActivationMap(
                     kind=kind,
-                    values_THW=maps_NTHW[n].cpu().numpy().astype(np.float32),
+                    values_THW=maps_NTHW[n].cpu().numpy(),
                     text=f"{names[classes[n]]} {100 * shares[n]:.0f} %, is {row.label}",
                     **place,
                 )
                 for n, place in enumerate(self.places(video))
                 for kind, maps_NTHW in maps.items()
             ]
-            ctx.progress((done + 1) / len(rows), f"{done + 1} videos")
         return ActivationMaps(found)
 
 

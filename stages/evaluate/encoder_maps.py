@@ -64,23 +64,20 @@ class EncoderMaps(MapStage, name="encoder_maps", version=1):
 
         device = self.device(ctx)
         seen = _Seen(encoder, self.foreground, device)
-        rows, found = self.chosen(labels, shards), {}
-        for done, row in enumerate(rows):
-            video = shards[row.video_id]
-            places = self.places(video)
-            clips_NTHWC = torch.from_numpy(self.cut(video)).to(device)
+        found = {}
+        for row, video, clips_NTHWC in self.looked_at(labels, shards, ctx):
+            places, clips = self.places(video), torch.from_numpy(clips_NTHWC).to(device)
+            alone = seen.alone(clips)
             maps = [
                 ActivationMap(kind=kind, values_THW=_numpy(maps_NTHW[n]), **place)
                 for n, place in enumerate(places)
-                for kind, maps_NTHW in seen.alone(clips_NTHWC).items()
+                for kind, maps_NTHW in alone.items()
             ]
             if seen.objective is not None and len(places) > 1:
                 own = boxes[row.video_id] if boxes is not None and row.video_id in boxes else None
-                pair = places[0], places[-1]
-                asked = asked_box(own, video, **pair[0])
-                maps += seen.paired(clips_NTHWC[[0, -1]], pair, asked)
+                asked = asked_box(own, video, **places[0])
+                maps += seen.paired(clips[[0, -1]], (places[0], places[-1]), asked)
             found[row.video_id] = maps
-            ctx.progress((done + 1) / len(rows), f"{done + 1} videos")
         return ActivationMaps(found)
 
 

@@ -46,11 +46,16 @@ class MapStage(EvaluationViews, GatherStage, kind=True):
     num_videos: int = Field(8, ge=1)
     num_clips: int = Field(1, ge=1)
 
-    def chosen(self, labels: Labels, shards: Items[Shard]) -> list[LabelRow]:
-        """Rows of the videos that are looked at."""
+    def looked_at(
+        self, labels: Labels, shards: Items[Shard], ctx: Context
+    ) -> Iterator[tuple[LabelRow, Shard, NDArray[np.uint8]]]:
+        """Label, video and views (N, T, S, S, 3) of each video that is looked at."""
         _, rows = rows_to_test(labels, shards)
         count = min(self.num_videos, len(rows))
-        return [rows[i * len(rows) // count] for i in range(count)]
+        for i in range(count):
+            row = rows[i * len(rows) // count]
+            yield row, shards[row.video_id], self.cut(shards[row.video_id])
+            ctx.progress((i + 1) / count, f"{i + 1} videos")
 
     def places(self, video: Shard) -> list[dict[str, Any]]:
         """Of each view of `cut` its ``frames_F`` and ``view_xyxy``, as a map has them."""

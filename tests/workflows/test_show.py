@@ -27,6 +27,7 @@ from storage_schemas.frames import Frames
 from storage_schemas.jpeg import decode_jpeg, encode_jpeg
 from workflows import show
 from workflows.cli import main
+from workflows.picture_files import is_ours
 
 CLIP = Path(__file__).parents[2] / "assets" / "clips" / "walker_a.mp4"
 VIDEO = "real/a walker.mp4"
@@ -229,7 +230,7 @@ def test_a_sheet_of_any_annotation(made: Path, tubelet: Say, stage: str) -> None
     # Boxes and bars are in pure colours; a few pixels of the clip happen to be near them.
     ours = np.abs(sheet[:, :, None].astype(int) - PALETTE[:7]).max(-1).min(-1) < 30
     assert (ours.mean() > 0.005) == (stage not in ("decode", "shard")), ours.mean()
-    assert show.is_ours(Path("sheet.jpg"))
+    assert is_ours(Path("sheet.jpg"))
 
 
 def test_sheet_and_film_of_one_video(made: Path, tmp_path: Path) -> None:
