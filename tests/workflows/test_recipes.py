@@ -190,3 +190,14 @@ def test_a_module_s_path_finds_a_recipe_outside(
     monkeypatch.syspath_prepend(tmp_path)
     (step,) = recipes.load("my_recipes")
     assert step.name == "folder"
+
+
+@pytest.mark.parametrize("name", ["demo", "evaluate", "full"])
+def test_maps_are_drawn_wherever_classifiers_are_trained(name: str) -> None:
+    """With the views that the rest of the evaluation looks at, or larger ones."""
+    stages = {step.name: step.stage for step in walk(recipes.load(name))}
+    features = stages["features"]
+    for maps in (stages["encoder_maps"], stages["class_maps"]):
+        for parameter in ("num_frames", "frame_stride"):
+            assert getattr(maps, parameter) == getattr(features, parameter)
+        assert maps.size >= features.size
