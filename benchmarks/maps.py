@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     arguments = parser.parse_args()
     store = Store(arguments.store)
-    truth = Items(Boxes, [store.folder(key) for key in store.keys("true_boxes")])
+    truth = Items(Boxes, [store.folder(key) for key in store.keys("shape_masks")])
     newest = {}
     for stage in ("encoder_maps", "class_maps"):
         for key in store.keys(stage):
