@@ -77,6 +77,10 @@ class EvaluationViews(Parameters):
             )
         return self
 
+    def uses_device(self) -> bool:
+        """Views are cut for a network."""
+        return True
+
     @property
     def num_views(self) -> int:
         """Views of a video."""

@@ -60,10 +60,6 @@ class ExtractFeatures(EvaluationViews, GatherStage, name="features", version=3):
     pooling_b: Literal["space", "space_time"] = "space"
     random_seed: int | None = Field(0, ge=0)
 
-    def uses_device(self) -> bool:
-        """Its network runs there."""
-        return True
-
     def run(self, *, encoder: EncoderFiles, shards: Items[Shard], ctx: Context) -> Features:
         """Stream the videos through the encoders; memory holds a few videos at a time.
 

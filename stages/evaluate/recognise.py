@@ -42,10 +42,6 @@ class ClassifierTest(EvaluationViews, GatherStage, kind=True):
     preset: FinetunePreset = "none"
     average: Average = "logits"
 
-    def uses_device(self) -> bool:
-        """Its network runs there."""
-        return True
-
     def scores(
         self, classifier: ClassifierFiles, videos: Mapping[str, Decodable], ctx: Context
     ) -> NDArray[np.float64]:
