@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.graph import Step
+from pipeline.graph import Step, walk
 from pipeline.parameters import OWN, cited
 from stages.decode.decode import Decode
 from stages.detect.detect import Detect
@@ -40,4 +40,27 @@ def recipe() -> Sequence[Step]:
     # Each method reads what it needs; the rest is not computed. Try --set pretrain.method=NAME.
     results = on_shapes(TRAININGS["ctp"], finetune=FINETUNING)
     title = cited("tubelet demo", OWN)
-    return [Report(title=title).of(about=[*preprocessed, *results])]
+    return [Report(title=title).of(about=[*preprocessed, *results, *_other_maps(results)])]
+
+
+def _other_maps(results: Sequence[Step]) -> list[Step]:
+    """Maps that only the heads of RSPNet and ConST-CL show, after half of their trainings."""
+    made = {step.name: step for step in walk(results, unread=True)}
+    shards, labels, split = (made[f"shapes_{name}"] for name in ("shard", "labels", "split"))
+    found = []
+    for method in ("rspnet", "constcl"):
+        training = TRAININGS[method]
+        epochs = training.optimisation.epochs // 2
+        half = training.optimisation.model_copy(update={"epochs": epochs})
+        encoder = training.model_copy(update={"optimisation": half}).of(
+            shards=shards, split=split, labels=labels, step_name=f"pretrain_{method}"
+        )
+        maps = made["encoder_maps"].stage.of(
+            encoder=encoder,
+            shards=shards,
+            labels=labels,
+            boxes=made["shape_masks"],
+            step_name=f"encoder_maps_{method}",
+        )
+        found.append(maps)
+    return found
