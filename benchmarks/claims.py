@@ -121,7 +121,8 @@ def found_again(
             continue  # cut off
         boxes_2N4 = np.stack([np.tile(places[0], (CHOICES, 1)), choices(rng, places[1])])
         pixels = normalise(torch.from_numpy(np.stack(clips)))
-        maps = encoder.both_maps(pixels)[1] if decoder is not None else encoder(pixels)  # type: ignore[operator]
+        two = hasattr(encoder, "region_stage")
+        maps = encoder.both_maps(pixels)[1] if two else encoder(pixels)  # type: ignore[operator]
         (first_NC, second_NC), context = regions_and_context(
             maps, torch.from_numpy(boxes_2N4).float() / SIZE, context=5, bins=4
         )

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 from claims import ctp_iou, found_again, held_out, means, speed_order
-from small_trainings import ALONE, SHAPES, TOLD, TRAININGS, Data, make, told_labels
+from small_trainings import TRAININGS, WORLDS, Data, make, told_labels
 
 from pipeline.stage import Context
 from stages.evaluate.linear_probe import LinearProbe
@@ -43,26 +43,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
     parser.add_argument("--methods", nargs="*", default=list(TRAININGS), choices=list(TRAININGS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3], help="of trainings")
-    parser.add_argument("--epochs", type=int, help="instead of each method's own")
+    parser.add_argument("--world", default="shapes", choices=list(WORLDS))
     parser.add_argument("--folder", type=Path, default=Path(".tubelet/results"))
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     for seed in options.seeds:
         for method in options.methods:
-            run(options.folder, method, seed=seed, epochs=options.epochs)
-    print_tables(options.folder)
+            run(options.folder / options.world, options.world, method, seed=seed)
+    print_tables(options.folder / options.world)
 
 
 _Raw = argparse.RawDescriptionHelpFormatter
 
 
-def run(folder: Path, name: str, *, seed: int, epochs: int | None) -> None:
+def run(folder: Path, world: str, name: str, *, seed: int) -> None:
     """One training and all that is measured of it, unless its file is there."""
     target = folder / "runs" / f"{name}-{seed}.json"
     if target.exists():
         return
-    data = make(folder, "shapes", SHAPES)
+    shapes, epochs = WORLDS[world]
+    data = make(folder, "videos", shapes, tubes=True)
     work = folder / "trainings" / f"{name}-{seed}"
     trainer = train(work, TRAININGS[name], data, seed=seed, epochs=epochs)
     spent = float((work / "cpu_seconds").read_text())
@@ -74,7 +75,7 @@ def run(folder: Path, name: str, *, seed: int, epochs: int | None) -> None:
         "cpu_seconds": spent,
         "last": means(rows[-max(1, len(rows) // 8) :]),
         "held_out": held_out(trainer, data),
-        **measure(folder, trainer, EncoderFiles.open(work), seed=seed),
+        **measure(folder, world, trainer, EncoderFiles.open(work), seed=seed),
     }
     if name == "ctp":
         found["iou"], found["iou_still"] = ctp_iou(trainer, data)
@@ -113,42 +114,54 @@ def train(work: Path, training: Pretrain, data: Data, *, seed: int, epochs: int 
     return trainer
 
 
-def measure(folder: Path, trainer: Trainer, files: EncoderFiles, *, seed: int) -> dict[str, Any]:
+def measure(
+    folder: Path, world: str, trainer: Trainer, files: EncoderFiles, *, seed: int
+) -> dict[str, Any]:
     """What is measured of all methods, each beside a random encoder."""
-    motion, told = make(folder, "shapes", SHAPES), make(folder, "told", TOLD)
-    labels = Labels(SHAPES.listing())
-    features = extract(files, motion, seed=seed)
-    probed = LinearProbe().run(features=features, labels=labels).rows
-    looked_up = Retrieval(ks=(1,)).run(features=features, labels=labels, shards=motion.shards).rows
-    telling = extract(files, told, seed=seed)
-    same, drawn = (
-        LinearProbe().run(features=telling, labels=told_labels(test=test)).rows
-        for test in ("same", "drawn")
-    )
-    found: dict[str, Any] = {}
-    for encoder in ("pretrained", "random"):
-        found[encoder] = {
-            "probe": _pick(probed, encoder, "top-1"),
-            "probe_train": _pick(probed, encoder, "top-1", split="train"),
-            **{
-                f"recall_{letter}": _pick(looked_up, encoder, "R@1", protocol=protocol)
-                for letter, protocol in PROTOCOLS.items()
-            },
-            "told_same": _pick(same, encoder, "top-1"),
-            "told_drawn": _pick(drawn, encoder, "top-1"),
-        }
+    motion = make(folder, "videos", WORLDS[world].shapes, tubes=True)
     objective = trainer.objective.eval()
     torch.manual_seed(seed)
     untrained = build(trainer.encoder_spec, **objective.method.encoder_options).eval()
-    alone = make(folder, "alone", ALONE)
-    for name, encoder in (("pretrained", objective.encoder), ("random", untrained)):
-        found[name]["speed"] = speed_order(encoder, motion)
-        found[name]["region"] = found_again(encoder, alone)
+    encoders = {"pretrained": objective.encoder, "random": untrained}
     heads = dict(objective.heads)
+
+    features = extract(files, motion, seed=seed)
+    labels = Labels(motion.shapes.listing())
+    probed = LinearProbe().run(features=features, labels=labels).rows
+    looked_up = Retrieval(ks=(1,)).run(features=features, labels=labels, shards=motion.shards).rows
+    found: dict[str, Any] = {
+        name: {
+            "probe": _pick(probed, name, "top-1"),
+            "probe_train": _pick(probed, name, "top-1", split="train"),
+            "speed": speed_order(encoder, motion),
+            **{
+                f"recall_{letter}": _pick(looked_up, name, "R@1", protocol=protocol)
+                for letter, protocol in PROTOCOLS.items()
+            },
+        }
+        for name, encoder in encoders.items()
+    }
     if "speed" in heads:
         found["pretrained"]["speed_head"] = speed_order(objective.encoder, motion, heads["speed"])
-    if "decoder" in heads:
-        found["pretrained"]["region_head"] = found_again(objective.encoder, alone, heads["decoder"])
+
+    if (told := WORLDS[world].told) is not None:
+        features = extract(files, make(folder, "told", told), seed=seed)
+        for test in ("same", "drawn"):
+            labels = told_labels(told, test=test)
+            probed = LinearProbe().run(features=features, labels=labels).rows
+            for name, row in found.items():
+                row[f"told_{test}"] = _pick(probed, name, "top-1")
+        for row in found.values():
+            row["told_drop"] = row["told_same"] - row["told_drawn"]
+
+    if (shapes := WORLDS[world].alone) is not None:
+        alone = make(folder, "alone", shapes)
+        for name, encoder in encoders.items():
+            found[name]["region"] = found_again(encoder, alone)
+        if "decoder" in heads:
+            found["pretrained"]["region_head"] = found_again(
+                objective.encoder, alone, heads["decoder"]
+            )
     return found
 
 
@@ -208,10 +221,6 @@ TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 def print_tables(folder: Path) -> None:
     """Mean and sample standard deviation over seeds of every run that is there, as Markdown."""
     runs = [json.loads(path.read_text()) for path in sorted((folder / "runs").glob("*.json"))]
-    for found in runs:
-        for encoder in ("pretrained", "random"):
-            row = found[encoder]
-            row["told_drop"] = row["told_same"] - row["told_drawn"]
     by_method = {name: [r for r in runs if r["method"] == name] for name in TRAININGS}
     # One random encoder a seed: those of the same form are the same for all methods.
     drawn = {r["seed"]: {"pretrained": r["random"]} for r in runs if r["method"] == "moco"}

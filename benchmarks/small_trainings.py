@@ -24,12 +24,48 @@ from workflows import tiny
 
 FITTED = 16  # videos a class with a telling background that the probe learns from; others test it
 
-SHAPES = tiny.SHAPES.model_copy(update={"seed": 1})
-# In training the background tells the class, of the test videos it does not.
-TOLD = SHAPES.model_copy(
-    update={"train_per_class": FITTED + 12, "test_per_class": 12, "background_bias_train": 1.0}
-)
-ALONE = SHAPES.model_copy(update={"train_per_class": 1, "test_per_class": 8, "num_objects": 1})
+
+class World(NamedTuple):
+    """Videos to learn from, and for how long; None is a recipe's own number of epochs."""
+
+    shapes: MotionShapes
+    epochs: int | None = None
+
+    @property
+    def told(self) -> MotionShapes | None:
+        """Videos of which those for training have a background that tells the class."""
+        if self.shapes.num_backgrounds == 1:
+            return None
+        return self.shapes.model_copy(
+            update={
+                "train_per_class": FITTED + 12,
+                "test_per_class": 12,
+                "background_bias_train": 1.0,
+            }
+        )
+
+    @property
+    def alone(self) -> MotionShapes | None:
+        """Videos of one object, which only its pattern tells from those of others."""
+        if self.shapes.num_patterns == 1:
+            return None
+        return self.shapes.model_copy(
+            update={
+                "train_per_class": 1,
+                "test_per_class": 8,
+                "num_objects": 1,
+                "num_backgrounds": 1,
+            }
+        )
+
+
+_SHAPES = tiny.SHAPES.model_copy(update={"seed": 1})
+# How much looks tell one video from another: all, backgrounds alone, nothing.
+WORLDS = {
+    "shapes": World(_SHAPES),
+    "pattern": World(_SHAPES.model_copy(update={"num_patterns": 1}), epochs=40),
+    "alike": World(_SHAPES.model_copy(update={"num_patterns": 1, "num_backgrounds": 1}), epochs=40),
+}
 
 TRAININGS = {
     **tiny.TRAININGS,
@@ -53,8 +89,8 @@ class Data(NamedTuple):
         return [row.video_id for row in self.shapes.listing() if row.split == split]
 
 
-def make(folder: Path, name: str, shapes: MotionShapes) -> Data:
-    """Videos, decoded and packed, with tubes for pretraining; made once."""
+def make(folder: Path, name: str, shapes: MotionShapes, *, tubes: bool = False) -> Data:
+    """Videos, decoded and packed, with what methods read beside them; made once."""
     done = folder / name
     if not done.exists():
         work = folder / f"{name}.{os.getpid()}.tmp"
@@ -62,18 +98,18 @@ def make(folder: Path, name: str, shapes: MotionShapes) -> Data:
         work.mkdir(parents=True)
         dataset = shapes.run(ctx=Context(work=work))
         decode, pack, track = Decode(), MakeShard(), Track(min_length=4)
-        shards, tubes = {}, {}
+        shards, tracked = {}, {}
         for row in shapes.listing():
             path = dataset.videos_root / row.video_id
             video = VideoFile(row.video_id, "", path.stat().st_size, path)
             shard = pack.process(frames=decode.process(videos=video))
             shards[row.video_id] = shard.to_tables()
-            if shapes is SHAPES:
-                tubes[row.video_id] = track.process(frames=shard).to_tables()
+            if tubes:
+                tracked[row.video_id] = track.process(frames=shard).to_tables()
         for part in ("shards", "tubes", "bank", "other_bank"):
             (work / part).mkdir()
         pack.write_part(work / "shards", shards)
-        Boxes.write_part(work / "tubes", tubes)
+        Boxes.write_part(work / "tubes", tracked)
         tiny.BANK.run(ctx=Context(work=work)).write(work / "bank")
         other = tiny.BANK.model_copy(update={"seed": tiny.BANK.seed + 1})
         other.run(ctx=Context(work=work)).write(work / "other_bank")
@@ -82,11 +118,11 @@ def make(folder: Path, name: str, shapes: MotionShapes) -> Data:
     return Data(shapes, done)
 
 
-def told_labels(*, test: str) -> Labels:
+def told_labels(told: MotionShapes, *, test: str) -> Labels:
     """Labels that fit the probe on telling backgrounds and test it on ``same`` or ``drawn``."""
     rows = []
     seen: dict[str, int] = {}
-    for row in TOLD.listing():
+    for row in told.listing():
         count = seen[row.label] = seen.get(row.label, 0) + 1
         if row.split == "train" and count <= FITTED:
             rows.append(row)
