@@ -67,8 +67,13 @@ WORLDS = {
     "alike": World(_SHAPES.model_copy(update={"num_patterns": 1, "num_backgrounds": 1}), epochs=40),
 }
 
+_previts = tiny.TRAININGS["previts"]
 TRAININGS = {
     **tiny.TRAININGS,
+    # PreViTS' own ablation: views are drawn where the object is seen, attention is free.
+    "sampling": _previts.model_copy(
+        update={"method": _previts.method.model_copy(update={"attention_weight": 0.0})}
+    ),
     "labelled": tiny.TRAININGS["moco"].model_copy(
         update={"method": Labelled(size=tiny.SIZE, crop_area=tiny.AREA)}
     ),
