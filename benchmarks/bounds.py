@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".tubelet/results"))
     folder = parser.parse_args().folder
     for name, world in WORLDS.items():
-        data = make(folder / name, "videos", world.shapes, tubes=True)
+        shapes = world.of(videos=1, epochs=None).shapes
+        data = make(folder / f"{name}-1", "videos", shapes, tubes=True)
         print(f"speeds in order by frame differences, {name}: {order_by_pace(data):.3f}")
     for flips in (True, False):
         for title, candidates in (

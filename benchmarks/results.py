@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 from claims import ctp_iou, found_again, held_out, means, speed_order
-from small_trainings import TRAININGS, WORLDS, Data, make, told_labels
+from small_trainings import TRAININGS, WORLDS, Data, World, make, told_labels
 from torch import nn
 
 from pipeline.stage import Context
@@ -46,28 +46,33 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=every, choices=list(TRAININGS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3], help="of trainings")
     parser.add_argument("--world", default="shapes", choices=list(WORLDS))
+    parser.add_argument("--videos", type=int, default=1, help="seed of the videos")
+    parser.add_argument("--epochs", type=int, help="instead of the world's, or each method's own")
     parser.add_argument("--folder", type=Path, default=Path(".tubelet/results"))
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    world = WORLDS[options.world].of(videos=options.videos, epochs=options.epochs)
+    folder = options.folder / f"{options.world}-{options.videos}"
+    if options.epochs:
+        folder = folder.with_name(f"{folder.name}-{options.epochs}")
     for seed in options.seeds:
         for method in options.methods:
-            run(options.folder / options.world, options.world, method, seed=seed)
-    print_tables(options.folder / options.world)
+            run(folder, world, method, seed=seed)
+    print_tables(folder)
 
 
 _Raw = argparse.RawDescriptionHelpFormatter
 
 
-def run(folder: Path, world: str, name: str, *, seed: int) -> None:
+def run(folder: Path, world: World, name: str, *, seed: int) -> None:
     """One training and all that is measured of it, unless its file is there."""
     target = folder / "runs" / f"{name}-{seed}.json"
     if target.exists():
         return
-    shapes, epochs = WORLDS[world]
-    data = make(folder, "videos", shapes, tubes=True)
+    data = make(folder, "videos", world.shapes, tubes=True)
     work = folder / "trainings" / f"{name}-{seed}"
-    trainer = train(work, TRAININGS[name], data, seed=seed, epochs=epochs)
+    trainer = train(work, TRAININGS[name], data, seed=seed, epochs=world.epochs)
     spent = float((work / "cpu_seconds").read_text())
     rows = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     found = {
@@ -117,10 +122,10 @@ def train(work: Path, training: Pretrain, data: Data, *, seed: int, epochs: int 
 
 
 def measure(
-    folder: Path, world: str, trainer: Trainer, files: EncoderFiles, *, seed: int
+    folder: Path, world: World, trainer: Trainer, files: EncoderFiles, *, seed: int
 ) -> dict[str, Any]:
     """What is measured of all methods, each beside a random encoder."""
-    motion = make(folder, "videos", WORLDS[world].shapes, tubes=True)
+    motion = make(folder, "videos", world.shapes, tubes=True)
     objective = trainer.objective.eval()
     torch.manual_seed(seed)
     untrained = build(trainer.encoder_spec, **objective.method.encoder_options).eval()
@@ -146,7 +151,7 @@ def measure(
     if "speed" in heads:
         found["pretrained"]["speed_head"] = speed_order(objective.encoder, motion, heads["speed"])
 
-    if (told := WORLDS[world].told) is not None:
+    if (told := world.told) is not None:
         features = extract(files, make(folder, "told", told), seed=seed)
         for test in ("same", "drawn"):
             labels = told_labels(told, test=test)
@@ -156,7 +161,7 @@ def measure(
         for row in found.values():
             row["told_drop"] = row["told_same"] - row["told_drawn"]
 
-    if (shapes := WORLDS[world].alone) is not None:
+    if (shapes := world.alone) is not None:
         alone = make(folder, "alone", shapes)
         for name, encoder in encoders.items():
             found[name]["region"] = regions(encoder, alone)

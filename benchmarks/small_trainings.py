@@ -31,6 +31,11 @@ class World(NamedTuple):
     shapes: MotionShapes
     epochs: int | None = None
 
+    def of(self, *, videos: int, epochs: int | None) -> World:
+        """With videos of another seed, and maybe a training of another length."""
+        shapes = self.shapes.model_copy(update={"seed": videos})
+        return World(shapes, epochs or self.epochs)
+
     @property
     def told(self) -> MotionShapes | None:
         """Videos of which those for training have a background that tells the class."""
@@ -59,12 +64,13 @@ class World(NamedTuple):
         )
 
 
-_SHAPES = tiny.SHAPES.model_copy(update={"seed": 1})
 # How much looks tell one video from another: all, backgrounds alone, nothing.
 WORLDS = {
-    "shapes": World(_SHAPES),
-    "pattern": World(_SHAPES.model_copy(update={"num_patterns": 1}), epochs=40),
-    "alike": World(_SHAPES.model_copy(update={"num_patterns": 1, "num_backgrounds": 1}), epochs=40),
+    "shapes": World(tiny.SHAPES),
+    "pattern": World(tiny.SHAPES.model_copy(update={"num_patterns": 1}), epochs=40),
+    "alike": World(
+        tiny.SHAPES.model_copy(update={"num_patterns": 1, "num_backgrounds": 1}), epochs=40
+    ),
 }
 
 _previts = tiny.TRAININGS["previts"]
