@@ -82,7 +82,14 @@ def run(folder: Path, world: World, name: str, *, seed: int) -> None:
         "cpu_seconds": spent,
         "last": means(rows[-max(1, len(rows) // 8) :]),
         "held_out": held_out(trainer, data),
-        **measure(folder, world, trainer, EncoderFiles.open(work), seed=seed),
+        **measure(
+            folder,
+            world,
+            trainer,
+            EncoderFiles.open(work),
+            seed=seed,
+            beside_random=name == "moco",
+        ),
     }
     if name == "ctp":
         found["iou"], found["iou_still"] = ctp_iou(trainer, data)
@@ -122,17 +129,25 @@ def train(work: Path, training: Pretrain, data: Data, *, seed: int, epochs: int 
 
 
 def measure(
-    folder: Path, world: World, trainer: Trainer, files: EncoderFiles, *, seed: int
+    folder: Path,
+    world: World,
+    trainer: Trainer,
+    files: EncoderFiles,
+    *,
+    seed: int,
+    beside_random: bool,
 ) -> dict[str, Any]:
-    """What is measured of all methods, each beside a random encoder."""
+    """What is measured of all methods; in MoCo's run of a random encoder, too."""
     motion = make(folder, "videos", world.shapes, tubes=True)
     objective = trainer.objective.eval()
-    torch.manual_seed(seed)
-    untrained = build(trainer.encoder_spec, **objective.method.encoder_options).eval()
-    encoders = {"pretrained": objective.encoder, "random": untrained}
+    encoders = {"pretrained": objective.encoder}
+    if beside_random:
+        torch.manual_seed(seed)
+        encoders["random"] = build(trainer.encoder_spec).eval()
+    random_seed = seed if beside_random else None
     heads = dict(objective.heads)
 
-    features = extract(files, motion, seed=seed)
+    features = extract(files, motion, random_seed=random_seed)
     labels = Labels(motion.shapes.listing())
     probed = LinearProbe().run(features=features, labels=labels).rows
     looked_up = Retrieval(ks=(1,)).run(features=features, labels=labels, shards=motion.shards).rows
@@ -152,7 +167,7 @@ def measure(
         found["pretrained"]["speed_head"] = speed_order(objective.encoder, motion, heads["speed"])
 
     if (told := world.told) is not None:
-        features = extract(files, make(folder, "told", told), seed=seed)
+        features = extract(files, make(folder, "told", told), random_seed=random_seed)
         for test in ("same", "drawn"):
             labels = told_labels(told, test=test)
             probed = LinearProbe().run(features=features, labels=labels).rows
@@ -187,9 +202,9 @@ def _pick(rows: Iterable[MetricRow], encoder: str, metric: str, **more: str) -> 
     return value
 
 
-def extract(files: EncoderFiles, data: Data, *, seed: int) -> Features:
-    """Features of all videos, from the trained encoder and one that was only drawn."""
-    stage = CLIPS.model_copy(update={"random_seed": seed})
+def extract(files: EncoderFiles, data: Data, *, random_seed: int | None) -> Features:
+    """Features of all videos, from the trained encoder and maybe one that was only drawn."""
+    stage = CLIPS.model_copy(update={"random_seed": random_seed})
     return stage.run(encoder=files, shards=data.shards, ctx=Context(work=data.folder, device="cpu"))
 
 
@@ -243,7 +258,6 @@ def print_tables(folder: Path) -> None:
     """Mean and sample standard deviation over seeds of every run that is there, as Markdown."""
     runs = [json.loads(path.read_text()) for path in sorted((folder / "runs").glob("*.json"))]
     by_method = {name: [r for r in runs if r["method"] == name] for name in TRAININGS}
-    # One random encoder a seed: those of the same form are the same for all methods.
     drawn = {r["seed"]: {"pretrained": r["random"]} for r in runs if r["method"] == "moco"}
     lines = {"random": list(drawn.values()), **by_method}
     for title, columns in TABLES.items():
