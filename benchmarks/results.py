@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from claims import ctp_iou, found_again, held_out, means, speed_order
 from small_trainings import TRAININGS, WORLDS, Data, World, make, told_labels
-from torch import nn
 
 from pipeline.stage import Context
 from stages.evaluate.linear_probe import LinearProbe
@@ -179,20 +178,13 @@ def measure(
     if (shapes := world.alone) is not None:
         alone = make(folder, "alone", shapes)
         for name, encoder in encoders.items():
-            found[name]["region"] = regions(encoder, alone)
+            found[name]["region"] = found_again(encoder, alone)
+            found[name]["region_large"] = found_again(encoder, alone, size=2 * SIZE)
         if "decoder" in heads:
-            found["pretrained"]["region_head"] = regions(objective.encoder, alone, heads["decoder"])
+            found["pretrained"]["region_head"] = found_again(
+                objective.encoder, alone, heads["decoder"]
+            )
     return found
-
-
-def regions(
-    encoder: nn.Module, alone: Data, decoder: nn.Module | None = None
-) -> dict[str, dict[str, float]]:
-    """`found_again` in views as in training, and in larger ones, whose maps are finer."""
-    return {
-        name: found_again(encoder, alone, decoder, size=size)
-        for name, size in (("usual", SIZE), ("large", 2 * SIZE))
-    }
 
 
 def _pick(rows: Iterable[MetricRow], encoder: str, metric: str, **more: str) -> float:
@@ -227,16 +219,12 @@ TABLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "own accuracy, held-out": ("held_out", "speed_accuracy"),
     },
     "Regions": {
-        "in its view": ("pretrained", "region", "usual", "place"),
-        "large": ("pretrained", "region", "large", "place"),
-        "of its video": ("pretrained", "region", "usual", "video"),
-        "of its video, large": ("pretrained", "region", "large", "video"),
-    },
-    "Regions, by the decoder": {
-        "in its view": ("pretrained", "region_head", "usual", "place"),
-        "large": ("pretrained", "region_head", "large", "place"),
-        "of its video": ("pretrained", "region_head", "usual", "video"),
-        "of its video, large": ("pretrained", "region_head", "large", "video"),
+        "in its view": ("pretrained", "region", "place"),
+        "by the decoder": ("pretrained", "region_head", "place"),
+        "in a large view": ("pretrained", "region_large", "place"),
+        "of its video": ("pretrained", "region", "video"),
+        "by the decoder ": ("pretrained", "region_head", "video"),
+        "in a large view ": ("pretrained", "region_large", "video"),
     },
     "Boxes": {"IoU": ("iou",), "standing still": ("iou_still",)},
     "Health": {
