@@ -6,12 +6,13 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labelled import Labelled
 
 from pipeline.stage import Context
 from stages.decode.decode import Decode
+from stages.pretrain.pretrain import Pretrain
 from stages.shard.shard import MakeShard
 from stages.sources.motion_shapes import MotionShapes
 from stages.track.track import Track
@@ -73,16 +74,26 @@ WORLDS = {
     ),
 }
 
-_previts = tiny.TRAININGS["previts"]
+
+def _varied(name: str, **changes: Any) -> Pretrain:
+    training = tiny.TRAININGS[name]
+    return training.model_copy(update={"method": training.method.model_copy(update=changes)})
+
+
+# Made only if asked for: PreViTS without its attention loss, RSPNet without its video task.
+ABLATIONS = {
+    "sampling": _varied("previts", attention_weight=0.0),
+    "speeds": _varied(
+        "rspnet",
+        relative=tiny.TRAININGS["rspnet"].method.relative.model_copy(update={"video_weight": 0.0}),
+    ),
+}
 TRAININGS = {
     **tiny.TRAININGS,
-    # PreViTS' own ablation: views are drawn where the object is seen, attention is free.
-    "sampling": _previts.model_copy(
-        update={"method": _previts.method.model_copy(update={"attention_weight": 0.0})}
-    ),
     "labelled": tiny.TRAININGS["moco"].model_copy(
         update={"method": Labelled(size=tiny.SIZE, crop_area=tiny.AREA)}
     ),
+    **ABLATIONS,
 }
 
 
