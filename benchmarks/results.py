@@ -249,11 +249,14 @@ def print_tables(folder: Path) -> None:
     drawn = {r["seed"]: {"pretrained": r["random"]} for r in runs if r["method"] == "moco"}
     lines = {"random": list(drawn.values()), **by_method}
     for title, columns in TABLES.items():
-        print(f"\n{title}\n\n| | n | {' | '.join(columns)} |\n|---{'|---' * (1 + len(columns))}|")
+        rows = []
         for name, found in lines.items():
             cells = [_cell([_at(run, path) for run in found]) for path in columns.values()]
             if any(cells):
-                print(f"| {name} | {len(found)} | {' | '.join(cells)} |")
+                rows.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
+        if rows:
+            head = f"| | n | {' | '.join(columns)} |\n|---{'|---' * (1 + len(columns))}|"
+            print("\n".join([f"\n{title}\n", head, *rows]))
 
 
 def _at(run: Mapping[str, Any], path: Sequence[str]) -> float | None:
