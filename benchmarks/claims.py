@@ -5,7 +5,7 @@ Used by ``benchmarks/results.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -61,23 +61,31 @@ def batches(
     return made
 
 
-@torch.no_grad()
-def speed_order(encoder: nn.Module, data: Data, head: nn.Module | None = None) -> float:
-    """Share of triplets of held-out clips in which two of one speed are the nearer ones.
+def triplets(data: Data) -> Iterator[list[NDArray[np.uint8]]]:
+    """Of each held-out video two clips at one speed, then one at another.
 
-    By the cosine of averaged features, or of what a `head` makes of them. Half of the
-    queries are slow, half are fast; the slower clips are consecutive frames.
+    Half of the queries are slow, half are fast; the slower clips are consecutive frames.
     """
     rng = np.random.default_rng(0)
-    right = []
     for i, video_id in enumerate(data.videos("test")):
         video = data.shards[video_id]
         strides = [1, 1, STRIDE] if i % 2 else [STRIDE, STRIDE, 1]
         starts = [rng.integers(len(video) - (FRAMES - 1) * stride) for stride in strides]
-        frames = np.stack(
-            [start + s * np.arange(FRAMES) for start, s in zip(starts, strides, strict=True)]
-        )
-        clips_BTHWC = np.stack([whole(video.decode(indices)) for indices in frames])
+        yield [
+            video.decode(start + stride * np.arange(FRAMES))
+            for start, stride in zip(starts, strides, strict=True)
+        ]
+
+
+@torch.no_grad()
+def speed_order(encoder: nn.Module, data: Data, head: nn.Module | None = None) -> float:
+    """Share of `triplets` in which the two clips of one speed are the nearer ones.
+
+    By the cosine of averaged features, or of what a `head` makes of them.
+    """
+    right = []
+    for clips in triplets(data):
+        clips_BTHWC = np.stack([whole(clip) for clip in clips])
         maps = encoder(normalise(torch.from_numpy(clips_BTHWC)))
         vectors = maps.mean((2, 3, 4)) if head is None else head(maps)
         query, same, other = functional.normalize(vectors, dim=1)
@@ -93,7 +101,7 @@ def whole(clip_THWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def found_again(
-    encoder: nn.Module, data: Data, decoder: nn.Module | None = None
+    encoder: nn.Module, data: Data, decoder: nn.Module | None = None, *, size: int = SIZE
 ) -> dict[str, float]:
     """How often the object of a held-out video is found in another view.
 
@@ -112,18 +120,19 @@ def found_again(
         for start in (0, len(video) - (FRAMES - 1) * STRIDE - 1):
             indices = start + STRIDE * np.arange(FRAMES)
             crop = ResizedCrop.sample(
-                rng, height=video.height, width=video.width, size=SIZE, area=AREA
+                rng, height=video.height, width=video.width, size=size, area=AREA
             )
             clips.append(np.ascontiguousarray(crop.apply(video.decode(indices))))
             middle = known.xyxy[known.frame == indices[FRAMES // 2]]
             places.append(crop.apply_boxes(middle)[0])
-        if any((place[2:] - place[:2]).min() < SIZE / 16 for place in places):
+        if any((place[2:] - place[:2]).min() < size / 16 for place in places):
             continue  # cut off
-        boxes_2N4 = np.stack([np.tile(places[0], (CHOICES, 1)), choices(rng, places[1])])
+        boxes_2N4 = np.stack([np.tile(places[0], (CHOICES, 1)), choices(rng, places[1], size=size)])
         pixels = normalise(torch.from_numpy(np.stack(clips)))
-        maps = encoder.both_maps(pixels)[1] if decoder is not None else encoder(pixels)  # type: ignore[operator]
+        two = hasattr(encoder, "region_stage")
+        maps = encoder.both_maps(pixels)[1] if two else encoder(pixels)  # type: ignore[operator]
         (first_NC, second_NC), context = regions_and_context(
-            maps, torch.from_numpy(boxes_2N4).float() / SIZE, context=5, bins=4
+            maps, torch.from_numpy(boxes_2N4).float() / size, context=5, bins=4
         )
         query_C = first_NC[0]
         if decoder is not None:
@@ -141,12 +150,14 @@ def found_again(
     }
 
 
-def choices(rng: np.random.Generator, box_4: NDArray[np.float32]) -> NDArray[np.float32]:
+def choices(
+    rng: np.random.Generator, box_4: NDArray[np.float32], *, size: int
+) -> NDArray[np.float32]:
     """The box, then others of its size elsewhere in the view, (`CHOICES`, 4)."""
     width, height = box_4[2:] - box_4[:2]
     boxes = [box_4]
     while len(boxes) < CHOICES:
-        left, top = rng.uniform(0, SIZE - width), rng.uniform(0, SIZE - height)
+        left, top = rng.uniform(0, size - width), rng.uniform(0, size - height)
         other = np.array([left, top, left + width, top + height], np.float32)
         pair = torch.from_numpy(np.stack([box_4, other]))[:, None, None]
         if float(box_iou(pair[0], pair[1])) < 0.3:
