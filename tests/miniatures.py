@@ -192,3 +192,8 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "mini_kinetics200": mini_kinetics200,
     "imagenet9": imagenet9,
 }
+
+# Where a source finds its miniature; by default in `path`.
+SETTINGS = {
+    "imagenet9": ["imagenet9.path=bg_challenge", "imagenet9.train=in9l/train"],
+}

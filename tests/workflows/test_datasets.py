@@ -29,9 +29,6 @@ from storage_schemas.labels import Labels
 from storage_schemas.noun import Items
 
 World = tuple[Store, Graph]
-SETTINGS = {
-    "imagenet9": ["imagenet9.path=bg_challenge", "imagenet9.train=in9l/train"],
-}
 
 
 def of_data_set(name: str, root: Path) -> list[Step]:
@@ -39,7 +36,7 @@ def of_data_set(name: str, root: Path) -> list[Step]:
     videos = Folder().of()
     frames = Decode().of(videos=videos, step_name=f"{name}_frames")
     targets = [Report().of(about=[frames, labels_of(videos)])]
-    paths = SETTINGS.get(name, [f"{name}.path=."])
+    paths = miniatures.SETTINGS.get(name, [f"{name}.path=."])
     settings = [setting.replace("=", f"={root}/") for setting in paths]
     (report,) = apply_overrides(targets, [f"source={name}", *settings])
     return list(report.inputs["about"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import miniatures
 import numpy as np
 import pytest
 import torch
@@ -142,6 +143,34 @@ def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
     )
     plan = open_plan(request, store, recognised)
     assert {e.node.step for e in plan.entries if e.action == "run"} == {"recognise", "report"}
+
+
+@pytest.mark.parametrize("name", sorted(set(miniatures.WRITERS) - {"ucf101"}))
+def test_every_data_set_runs_every_protocol(name: str, tmp_path: Path) -> None:
+    """Its official layout, put in the place of UCF101."""
+    root = tmp_path / "data"
+    root.mkdir()
+    miniatures.WRITERS[name](root)
+    paths = miniatures.SETTINGS.get(name, [f"{name}.path=."])
+    places = [setting.replace("=", f"={root}/") for setting in paths]
+    store = Store(tmp_path / "store")
+    settings = [f"source={name}", *places, *TINY]
+    if name.startswith("something"):  # left and right: fine-tuning refuses to mirror them
+        settings.append("finetune.clips.flip_probability=0")
+    request = Request("evaluate", settings)
+    result = run_plan(
+        open_plan(request, store, open_graph(request, store)),
+        store,
+        Options(workers=2, device="cpu"),
+    )
+    result.check(0.0)
+    found = {
+        row.protocol.partition(" ")[0]
+        for key, manifest in result.manifests.items()
+        if manifest.noun == Metrics.name
+        for row in Metrics.open(store.folder(key)).rows
+    }
+    assert found >= {"retrieval", "kNN", "linear", "fine-tune", "feature"}
 
 
 def check_pictures(store: Store, folder: Path) -> None:
