@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,22 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "assets" / "clips"
-PORT = 4317
+
+
+def free_port() -> int:
+    """A port that nobody listens at, like the next one, where reports are served."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+PORT = free_port()
 API = f"http://127.0.0.1:{PORT}/api"
 TUBELET = [sys.executable, "-c", "from workflows.cli import main; main()"]
 SMALL = ["detect.frame_stride=64", "track.backend.name=motion"]

@@ -55,7 +55,8 @@ def find_collisions(
                 "folder out of PYTHONPATH and of the working directory"
             )
     docker = origins.get("docker")
-    if docker is not None and docker.is_relative_to(root / "docker"):
+    installed = root.name.endswith("-packages")  # beside the SDK; in a checkout, beside our folder
+    if docker is not None and docker.is_relative_to(root / "docker") and not installed:
         yield f"{docker} stands before the Docker SDK that Prefect imports: rm {docker}"
 
 

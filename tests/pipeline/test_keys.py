@@ -48,6 +48,7 @@ OTHER: dict[str, Any] = {
     "rate_per": 16,
     "context": 7,
     "warm_start": False,
+    "kinds": ["cam"],
 }
 
 

@@ -24,6 +24,7 @@ from live_server import (
     TUBELET,
     call,
     environment,
+    free_port,
     prefect,
     running,
     wait_for,
@@ -125,7 +126,7 @@ def test_a_worker_runs_what_the_api_and_a_schedule_start(videos: Path, tmp_path:
 def test_a_cancelled_run_ends_its_children_and_resumes(videos: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     command = [*TUBELET, "serve", "ingest", "--data", str(videos), "--store", str(store)]
-    with running([*command, "--port", "4327"], tmp_path, PREFECT_API_URL=API) as served:
+    with running([*command, "--port", str(free_port())], tmp_path, PREFECT_API_URL=API) as served:
 
         def deployment() -> Any:
             assert served.poll() is None, (tmp_path / "log").read_text()

@@ -46,6 +46,11 @@ def test_collisions(
     assert said is None or found[0].startswith(said)
 
 
+def test_an_installed_tubelet_lies_beside_the_docker_sdk() -> None:
+    root = Path("/venv/lib/python3.11/site-packages")
+    assert not list(find_collisions({}, {"docker": root / "docker" / "__init__.py"}, root))
+
+
 def test_the_command_says_who_stands_in_its_way(tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text("")
     root = Path(__file__).parents[2]
