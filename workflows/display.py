@@ -15,10 +15,11 @@ from pipeline.run import Result
 from pipeline.store import Store
 from pipeline.supervise import Event
 from storage_schemas.manifest import QuarantineRow
-from storage_schemas.metrics import Metrics, side_by_side
+from storage_schemas.metrics import MetricRow, Metrics, side_by_side
 from storage_schemas.report import REPORT_NAME
 
 _SECONDS_BETWEEN_LINES = 5.0
+_MAIN = ("top-1", "R@1", "IoU", "BG-gap", "drop")  # numbers that a run ends with
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -140,27 +141,17 @@ def watching(console: Console) -> Iterator[Watcher]:
 
 
 def print_result(console: Console, result: Result, store: Store) -> None:
-    """Figures, rejected videos and where the report lies."""
-    lines: dict[tuple[str, str, str], dict[str, str]] = {}
-    videos: dict[tuple[str, str, str], str] = {}
-    reports = []
-    for key, manifest in result.manifests.items():
-        if manifest.noun == Metrics.name:
-            for row in Metrics.open(store.folder(key)).rows:
-                name = f"{row.protocol} ({row.preset})" if row.preset else row.protocol
-                text = f"{100 * row.value:.1f} %" if row.unit == "share" else f"{row.value:.3g}"
-                place = (name, row.split, row.metric)
-                lines.setdefault(place, {})[row.encoder] = text
-                videos[place] = str(row.n)
-        if REPORT_NAME in manifest.files:
-            reports.append(store.folder(key) / REPORT_NAME)
-    if lines:
-        encoders = side_by_side(name for values in lines.values() for name in values)
-        table = Table("protocol", "split", "metric", *encoders, "videos")
-        for (protocol, split, metric), values in lines.items():
-            cells = [values.get(name, "") for name in encoders]
-            table.add_row(protocol, split, metric, *cells, videos[protocol, split, metric])
-        console.print(table)
+    """The main numbers, rejected videos and where the report lies."""
+    known = [e.node.key for e in result.plan.entries if e.node.key in result.manifests]
+    manifests = {key: result.manifests[key] for key in known}
+    rows = [
+        row
+        for key, manifest in manifests.items()
+        if manifest.noun == Metrics.name
+        for row in Metrics.open(store.folder(key)).rows
+    ]
+    if rows:
+        print_metrics(console, rows)
     if result.quarantined:
         print_quarantine(console, result.quarantined)
     states = list(result.status.values())
@@ -168,8 +159,34 @@ def print_result(console: Console, result: Result, store: Store) -> None:
         f"{states.count('computed')} computed, {states.count('cached')} cached, "
         f"{len({row.video_id for row in result.quarantined})} videos quarantined"
     )
-    for report in reports:
-        console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
+    for key, manifest in manifests.items():
+        if REPORT_NAME in manifest.files:
+            report = store.folder(key) / REPORT_NAME
+            console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_metrics(console: Console, rows: Sequence[MetricRow]) -> None:
+    """A line a protocol and main number, the encoders beside each other; of test videos."""
+    lines: dict[tuple[str, str, int], dict[str, str]] = {}
+    for row in rows:
+        if row.metric in _MAIN and row.split != "train":
+            name = f"{row.protocol} ({row.preset})" if row.preset else row.protocol
+            text = f"{100 * row.value:.1f} %" if row.unit == "share" else f"{row.value:.3g}"
+            lines.setdefault((name, row.metric, row.n), {})[row.encoder] = text
+    encoders = side_by_side(name for values in lines.values() for name in values)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("protocol", overflow="fold")
+    table.add_column("", no_wrap=True)
+    for name in (*encoders, "videos"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for (protocol, metric, count), values in lines.items():
+        table.add_row(protocol, metric, *(values.get(name, "") for name in encoders), str(count))
+    console.print(table)
+    console.print(
+        f"these are the main ones of {len(rows)} numbers: the report and `tubelet metrics STAGE` "
+        "have all of them",
+        highlight=False,
+    )
 
 
 def print_quarantine(console: Console, rows: Sequence[QuarantineRow]) -> None:

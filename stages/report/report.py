@@ -17,7 +17,7 @@ from storage_schemas.report import ReportFile
 _PICTURES_PER_STEP = 2
 
 
-class Report(GatherStage, name="report", version=2):
+class Report(GatherStage, name="report", version=3):
     """``title`` heads the page."""
 
     title: str = "tubelet run"
@@ -136,7 +136,15 @@ def results(views: Sequence[ArtifactView]) -> list[dict[str, Any]]:
             continue
         origin = origin_of(view, by_key)
         for row in Metrics.open(view.folder).rows:
-            place = (view.manifest.step, row.protocol, row.preset, row.split, row.metric)
+            place: tuple[str, ...] = (
+                origin.dataset,
+                row.protocol,
+                row.preset,
+                row.split,
+                row.metric,
+            )
+            if row.encoder in table.get(place, {}).get("values", {}):
+                place = (view.manifest.step, *place)  # two encoders of one kind: a line each
             line = table.setdefault(
                 place,
                 {

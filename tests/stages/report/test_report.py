@@ -160,6 +160,20 @@ def test_encoders_stand_side_by_side(views: list[ArtifactView]) -> None:
     assert ["linear probe", "train", "top-1", "100.0 %", "", "", "", "24"] in rows
 
 
+def test_two_stages_of_one_protocol_share_a_line_unless_they_have_one_encoder(view: View) -> None:
+    made = []
+    for step, encoder, value in (
+        ("recognise", "pretrained", 0.9), ("recognise_untrained", "random", 0.5),
+        ("recognise_again", "pretrained", 0.7),
+    ):  # fmt: skip
+        metrics = view(step, step, noun=Metrics.name)
+        Metrics([MetricRow("fine-tune", encoder, "test", "top-1", value, 8)]).write(metrics.folder)
+        made.append(metrics)
+    first, second = results(made)
+    assert first["values"] == {"pretrained": 0.9, "random": 0.5}
+    assert second["values"] == {"pretrained": 0.7}
+
+
 def test_intervals_presets_and_figures_that_are_no_shares(view: View) -> None:
     metrics = view("finetune_test", "k", noun=Metrics.name)
     chosen = {"preset": "fame, epoch chosen on test", "low": 0.5, "high": 0.75}
