@@ -89,10 +89,12 @@ def choose_source(
 def source_on_disk(targets: Sequence[Step], why: str) -> Step:
     """The step that reads videos from disk; raises `ParameterError` unless there is one."""
     found = [s for s in walk(targets, unread=True) if isinstance(s.stage, Source) and not s.inputs]
+    if not found:
+        raise ParameterError(f"{why}: this recipe makes its own videos and reads none from disk")
     if len(found) != 1:
         raise ParameterError(
             f"{why}: the recipe reads {len(found)} sources from disk "
-            f"({', '.join(step.name for step in found) or 'none'}), not one"
+            f"({', '.join(step.name for step in found)}), not one: set the path of each by its name"
         )
     return found[0]
 

@@ -178,7 +178,8 @@ def follow(
 
 def _tell(node: Node, event: Mapping[str, Any], on_event: Callable[[Event], None]) -> None:
     if event["event"] in ("done", "rejected"):
-        on_event(Event("item", node, text=event.get("message", "")))
+        message = event.get("message", "")
+        on_event(Event("item", node, text=message and f"{event['video_id']}: {message}"))
     elif event["event"] == "progress":
         on_event(Event("progress", node, fraction=event["fraction"], text=event["text"]))
     elif event["event"] == "figures":

@@ -229,7 +229,7 @@ def ui(
 ) -> None:
     """Serve the Prefect UI with the runs of a store, and its reports on the next port."""
     with server.started(Store(store), port) as url:
-        console.print(f"Prefect UI at {url.removesuffix('/api')} (Ctrl-C ends it)", highlight=False)
+        server.announce(url)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 

@@ -31,6 +31,9 @@ _REJECTED_SHOWN = 50
 
 def publish_step(step: str, keys: Sequence[str], result: Result, store: Store) -> None:
     """Table and contact sheet of a step of which something was computed."""
+    for key in keys:
+        if key in result.manifests and REPORT_NAME in result.manifests[key].files:
+            _publish_link(step, key, store)
     computed = [key for key in keys if result.status.get(key) == "computed"]
     if not computed:
         return
@@ -53,14 +56,16 @@ def publish_step(step: str, keys: Sequence[str], result: Result, store: Store) -
         if preview.exists():
             _publish_picture(step, result.manifests[key], preview.read_bytes())
             break
-    if REPORT_NAME in newest.files:
-        create_link_artifact(
-            key=f"{slug(step)}-link",
-            link=server.report_url(newest.key),
-            link_text="Open the report",
-            description=f"Served by `tubelet ui` and `tubelet serve`; the file is "
-            f"`{store.folder(newest.key) / REPORT_NAME}`",
-        )
+
+
+def _publish_link(step: str, key: str, store: Store) -> None:
+    create_link_artifact(
+        key=f"{slug(step)}-link",
+        link=server.report_url(key),
+        link_text="Open the report",
+        description="Served by `tubelet ui` and `tubelet serve`; the file is "
+        f"`{store.folder(key) / REPORT_NAME}`",
+    )
 
 
 def _publish_picture(step: str, manifest: Manifest, jpeg: bytes) -> None:

@@ -50,7 +50,7 @@ def serve(
         parameters["set"] = settings
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # what runs tell is shown here, too
     with server.started(Store(store), port) as url:
-        console.print(f"Prefect UI at {url.removesuffix('/api')} (Ctrl-C ends it)", highlight=False)
+        server.announce(url)
         _serve(names, parameters, cron=cron, interval=interval)
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from pipeline.store import Store
 from storage_schemas.errors import TubeletError
+from workflows.options import console
 
 PORT = 4200
 _START_SECONDS = 300
@@ -32,9 +34,6 @@ def prepare(store: Store) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_HOME": str(store.root / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-        # A first start on two busy cores takes 20-40 s; the default gives up after 20.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_CLI_PROMPT": "false",
     }
@@ -72,15 +71,58 @@ def started(store: Store, port: int) -> Iterator[str]:
         if url := os.environ.get("PREFECT_API_URL"):
             yield url
             return
-        url = f"http://127.0.0.1:{port}/api"
-        process = _start(url, port)
-        try:
-            os.environ["PREFECT_API_URL"] = url
+        with _server(port) as url:
             yield url
-        finally:
-            del os.environ["PREFECT_API_URL"]
-            process.terminate()
+
+
+def announce(url: str) -> None:
+    """Tell where the pages of the server `started` lie."""
+    base = os.environ["TUBELET_REPORT_URL"]
+    console.print(f"Prefect UI at {url.removesuffix('/api')} (Ctrl-C ends it)", highlight=False)
+    console.print(f"reports at {base}/KEY/report.html", highlight=False)
+
+
+@contextmanager
+def embedded(store: Store) -> Iterator[str]:
+    """The server of one run: that of ``PREFECT_API_URL``, or one that ends with the run.
+
+    Unlike Prefect's own ephemeral server it outlives a Ctrl-C, so that the run can tell it
+    how it ended, and not the kill of its parent.
+    """
+    prepare(store)
+    if url := os.environ.get("PREFECT_API_URL"):
+        yield url
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with _server(port) as url:
+        yield url
+
+
+@contextmanager
+def _server(port: int) -> Iterator[str]:
+    url = f"http://127.0.0.1:{port}/api"
+    process = _start(url, port)
+    try:
+        os.environ["PREFECT_API_URL"] = url
+        yield url
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        process.terminate()
+        try:
             process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+# Before anything slow is imported, so that a parent that is killed leaves no server behind.
+_SERVER = """
+import runpy, sys
+from pipeline.processes import die_with_parent
+die_with_parent(int(sys.argv.pop(1)))
+runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+"""
 
 
 def _start(url: str, port: int) -> subprocess.Popen[bytes]:
@@ -94,11 +136,12 @@ def _start(url: str, port: int) -> subprocess.Popen[bytes]:
         "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_LOGGING_LEVEL": "WARNING",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command = [sys.executable, "-c", _SERVER, str(os.getpid()), "server", "start"]
     process = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
         env=environment,
         stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us; the server ends when we say so
     )
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(url):

@@ -114,13 +114,13 @@ def run_planned(
     with _interruptible(), display.watching(console) as watcher:
         if not prefect:
             return run_plan(plan, store, options, on_event=watcher)
-        server.prepare(store)
         console.print(f"Prefect: {server.describe()}", highlight=False)
-        from workflows.flow import run_flow
+        with server.embedded(store):
+            from workflows.flow import run_flow
 
-        return run_flow(
-            plan, store, options, recipe=recipe, settings=list(settings), on_event=watcher
-        )
+            return run_flow(
+                plan, store, options, recipe=recipe, settings=list(settings), on_event=watcher
+            )
 
 
 @contextmanager

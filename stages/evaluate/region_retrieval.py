@@ -255,7 +255,7 @@ class RegionRetrieval(RegionPairs, GatherStage, name="region_retrieval", version
             if answers.preset.startswith("in its video"):
                 continue
             lines = []
-            for i in np.linspace(0, len(answers.video_ids) - 1, _SHOWN).astype(int):
+            for i in np.unique(np.linspace(0, len(answers.video_ids) - 1, _SHOWN, dtype=int)):
                 label = answers.labels_V[i]
                 frames = [shown(output.classes[label], 0, _QUERY)]
                 for found in answers.ranked_VK[i]:

@@ -86,7 +86,9 @@ class Retrieval(GatherStage, name="retrieval", version=2):
     def preview(self, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """Some queries with their nearest neighbours, by the first protocol."""
         queries = list(output.answers[0].video_ids)
-        chosen = [queries[i] for i in np.linspace(0, len(queries) - 1, _QUERIES).astype(int)]
+        chosen = [
+            queries[i] for i in np.unique(np.linspace(0, len(queries) - 1, _QUERIES, dtype=int))
+        ]
         return strips_sheet(self._strips(chosen, self.protocols[:1], **inputs))
 
     def pictured(self, output: Any, **inputs: Any) -> Sequence[str]:

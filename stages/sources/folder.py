@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pipeline.source import Listing, Source
 from pipeline.stage import Stage
-from stages.sources.folder_labels import from_csv, from_folders
+from stages.sources.folder_labels import from_csv, from_folders, split_notes
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
 from storage_schemas.videos import VideoFile
@@ -102,7 +102,9 @@ class Folder(Source, name="folder", version=1):
             VideoFile(video_id=video_id, digest=digest(path), bytes=_size(path), path=path)
             for video_id, path in files.items()
         ]
-        return Listing(videos=videos, labels=self._labels(list(files)), notes=found.notes())
+        labels = self._labels(list(files))
+        notes = found.notes() + (split_notes(labels) if labels else [])
+        return Listing(videos=videos, labels=labels, notes=notes)
 
     def _labels(self, video_ids: Sequence[str]) -> list[LabelRow] | None:
         if self.labels == "none":

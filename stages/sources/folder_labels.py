@@ -77,6 +77,20 @@ def from_csv(path: Path, video_ids: Sequence[str], *, test_share: float) -> list
     return [rows.get(video_id) or LabelRow(video_id, "", "train") for video_id in video_ids]
 
 
+def split_notes(rows: Sequence[LabelRow]) -> list[str]:
+    """What makes the numbers of a test say little: classes that it, or training, lacks."""
+    classes = {row.label for row in rows if row.label}
+    notes = []
+    for split in ("train", "test"):
+        lacking = classes - {row.label for row in rows if row.split == split}
+        if lacking:
+            notes.append(
+                f"{len(lacking)} of {len(classes)} classes have no {split} video, such as "
+                f"{min(lacking)!r}: change folder.test_share, or name splits in a CSV file"
+            )
+    return notes
+
+
 def drawn_split(video_id: str, *, test_share: float) -> str:
     """``test`` for about that share of all ids: a video keeps its split when others come.
 

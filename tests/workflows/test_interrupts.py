@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -46,6 +47,7 @@ def start(world: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process = subprocess.Popen(
             [*COMMAND, *arguments(world), *more],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
             # Where the tests run in the background of a shell, Ctrl-C is ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
@@ -109,6 +111,35 @@ def test_an_interrupt_ends_children_and_the_next_run_resumes(
     out = tubelet(*arguments(world), "--no-prefect")
     assert "3 computed, 1 cached, 0 videos quarantined" in out
     assert log(world).count("flaky a.mp4") == 1
+
+
+@pytest.mark.prefect
+@pytest.mark.xdist_group("prefect")
+def test_ctrl_c_of_a_terminal_reaches_prefect_too(
+    world: Path, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process of the terminal's group is told; the server must live to hear the end."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    process = start()
+    wait_for(lambda: in_slow_video(world))
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert any("prefect" in " ".join(child.cmdline()) for child in children)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "interrupted; what is finished is kept" in out
+    assert "Traceback" not in out
+    assert not any(child.is_running() for child in children)
+    with sqlite3.connect(world / "store" / "prefect" / "prefect.db") as database:
+        states = database.execute("SELECT state_type FROM flow_run").fetchall()
+    assert states in ([("CRASHED",)], [("CANCELLED",)])
+
+    process = start()
+    wait_for(lambda: not is_free(world))
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    wait_for(lambda: not any(child.is_running() for child in children), seconds=30)
 
 
 def test_a_killed_run_is_known_to_be_dead(

@@ -44,6 +44,14 @@ def test_the_first_folder_is_the_class(videos: Path) -> None:
         from_folders([*NAMES, "d.mp4"], test_share=0)
 
 
+def test_a_class_that_the_test_lacks_is_told(videos: Path) -> None:
+    (note,) = scan(videos, labels="folders", test_share=0).notes
+    assert note.startswith(
+        "2 of 2 classes have no test video, such as 'run': change folder.test_sh"
+    )
+    assert not [n for n in scan(videos).notes if "classes" in n]
+
+
 def test_a_table_names_classes_and_splits(videos: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text(
