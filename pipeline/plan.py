@@ -193,9 +193,9 @@ def _differences(node: Node, graph: Graph, step: PastStep, old: PastNode) -> lis
         before = set(old.inputs.get(role, ()))
         fresh = [n for n in nodes if n.key not in before]
         if fresh and len(nodes) > len(before) and len(fresh) < len(nodes):
-            step = fresh[0].step  # one is enough: the others of this role have the same videos
-            count = sum(len(n.video_ids) for n in fresh if n.step == step)
-            said.append(f"{count} new videos in {step}")
+            name = fresh[0].step  # one is enough: the others of this role have the same videos
+            count = sum(len(n.video_ids) for n in fresh if n.step == name)
+            said.append(f"{count} new videos in {name}")
         elif fresh or len(nodes) != len(before):
             said.append(f"upstream {(fresh or nodes)[0].step} changed")
     return said
