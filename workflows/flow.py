@@ -25,8 +25,8 @@ from pipeline.execute import execute
 from pipeline.plan import Entry, Plan
 from pipeline.run import Result
 from pipeline.store import Store
-from pipeline.supervise import Event, Options
-from storage_schemas.errors import TooManyFailures, TubeletError
+from pipeline.supervise import Event, Options, Status
+from storage_schemas.errors import StageFailed, TooManyFailures, TubeletError
 from workflows import publish
 from workflows.live import Live
 
@@ -155,6 +155,18 @@ class _Work:
             return Completed(name="Cached", message=f"{key} is in the store")
         return Completed(message=f"{key}: {len(manifest.items)} videos, {manifest.seconds:.1f} s")
 
+    def lost(self, entry: Entry, state: State[Any]) -> None:
+        """Note a task that did not say what became of it: it broke, or was never started."""
+        key = entry.node.key
+        status: Status = "blocked"
+        if state.is_failed() or state.is_crashed():
+            status = "failed"
+            self.result.errors[key] = StageFailed(
+                state.message or str(state.name), stage=entry.node.step, part=entry.node.part
+            )
+        self.result.status[key] = status
+        self.on_event(Event("ended", entry.node, status=status))
+
     @contextmanager
     def _gpu(self, entry: Entry) -> Iterator[None]:
         if self.options.device == "cpu" or not entry.node.stage.uses_device():
@@ -188,10 +200,10 @@ def _walk(work: _Work) -> None:
                 futures[entry.node.key] = _submit(compute, opaque, step, label, [entry], futures)
     for step, entries in steps:
         for entry in entries:
-            futures[entry.node.key].wait()
-            if entry.node.key not in work.result.status:  # Prefect never started it
-                work.result.status[entry.node.key] = "blocked"
-                work.on_event(Event("ended", entry.node, status="blocked"))
+            future = futures[entry.node.key]
+            future.wait()
+            if entry.node.key not in work.result.status:
+                work.lost(entry, future.state)
         publish.publish_step(step, [entry.node.key for entry in entries], work.result, work.store)
 
 

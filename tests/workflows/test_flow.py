@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from probe_stages import Count, Grow, Probe
 from pipeline.digests import Digests
 from pipeline.expand import Graph, expand
 from pipeline.ledger import Ledger
-from pipeline.plan import make_plan
+from pipeline.plan import Plan, make_plan
 from pipeline.run import Result
 from pipeline.store import Store
 from pipeline.supervise import Options
 from stages.sources.folder import Folder
+from storage_schemas.errors import TubeletError
 
 pytestmark = [
     pytest.mark.prefect,
@@ -35,10 +37,14 @@ def open_graph(store: Store, folder: Path, **count: Any) -> Graph:
 
 
 def run(store: Store, graph: Graph, name: str, *settings: str, **options: Any) -> Result:
+    return run_planned(store, make_plan(graph, store, {}), name, *settings, **options)
+
+
+def run_planned(store: Store, plan: Plan, name: str, *settings: str, **options: Any) -> Result:
     from workflows.flow import run_flow
 
     return run_flow(
-        make_plan(graph, store, {}),
+        plan,
         store,
         Options(workers=2, **options),
         recipe=name,
@@ -112,6 +118,20 @@ def test_failure_has_the_message_of_the_command_line(store: Store, folder: Path)
     assert flow_run.state.message == str(error)
     count = next(task for task in tasks if task.name == "count")
     assert (count.state.type.value, count.state.message) == ("FAILED", str(error))
+
+
+def test_an_artifact_that_vanishes_after_planning_fails_the_run(store: Store, folder: Path) -> None:
+    run(store, open_graph(store, folder), "whole").check(0)
+    graph = open_graph(store, folder)
+    plan = make_plan(graph, store, {})
+    gone = graph.of_step("grow")[0].key
+    shutil.rmtree(store.folder(gone))
+    result = run_planned(store, plan, "vanished")
+    assert result.status[gone] == "failed"
+    with pytest.raises(TubeletError, match=gone):
+        result.check(0)
+    flow_run, _, _ = read("vanished")
+    assert flow_run.state.type.value == "FAILED"
 
 
 def test_what_rests_on_a_failure_is_blocked(store: Store, folder: Path) -> None:
