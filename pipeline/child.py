@@ -24,7 +24,7 @@ from pipeline.journal import Journal, JournalReader
 from pipeline.pictures import encode_under, stack
 from pipeline.processes import die_with_parent
 from pipeline.stage import Context, GatherStage, Role, Stage, VideoStage
-from pipeline.store import Store, raise_if_full
+from pipeline.store import Store, open_store, raise_if_full
 from pipeline.transient import retrying
 from storage_schemas.errors import (
     MissingDependency,
@@ -52,7 +52,7 @@ def main(staging: Path) -> int:
     started = time.monotonic()
     try:
         stage = load_stage(job["stage"])
-        store = Store(Path(job["store"]))
+        store = open_store(job["store"])
         data = staging / "data"
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir()

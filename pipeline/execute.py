@@ -128,7 +128,7 @@ def _compute(
     follow(reader, watch, None)  # what an interrupted run has rejected stays rejected
     job = {
         "label": node.label,
-        "store": str(store.root),
+        "store": store.location,
         "stage": {
             "class": f"{type(node.stage).__module__}:{type(node.stage).__qualname__}",
             "parameters": node.stage.model_dump(mode="json"),

@@ -65,6 +65,11 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
+    @property
+    def location(self) -> str:
+        """What `open_store` makes the same store of, in another process."""
+        return str(self.root)
+
     def folder(self, key: str) -> Path:
         """Where the artifact lies, or will lie."""
         return self.root / "artifacts" / key.rpartition("-")[0] / key
@@ -165,6 +170,11 @@ class Store:
         folder = self.folder(key)
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_store(location: str | Path) -> Store:
+    """The store at a location, created on first use."""
+    return Store(Path(location))
 
 
 def describe_files(data: Path, rows: dict[str, int]) -> dict[str, FileEntry]:
