@@ -6,7 +6,6 @@ as before, and no longer count against the share of videos that a run may lose.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from pipeline.locks import lock_file
 from pipeline.store import Store, write_atomically
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 from storage_schemas.manifest import QuarantineRow
 
@@ -59,18 +59,13 @@ def allow(store: Store, video_ids: Sequence[str], *, reason: str | None) -> None
             known = {found.row.video_id for found in find_rejected(store, list(store.keys()))}
         for video_id in video_ids:
             if video_id not in known:
-                raise ParameterError(_unknown(video_id, sorted(known)))
+                hint = suggest(video_id, sorted(known), listed=5)
+                raise ParameterError(f"{video_id!r} is not in the quarantine; {hint}")
             if reason is None:
                 del allowed[video_id]
             else:
                 allowed[video_id] = reason
         write_atomically(_allowed_path(store), json.dumps(allowed, indent=1, sort_keys=True))
-
-
-def _unknown(video_id: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(video_id, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`tubelet quarantine list` shows which are"
-    return f"{video_id!r} is not in the quarantine; {hint}"
 
 
 def _allowed_path(store: Store) -> Path:

@@ -16,6 +16,7 @@ from pipeline.keys import artifact_key, digest_key
 from pipeline.ledger import Ledger
 from pipeline.source import Listing, Source, SourceLabels, SourceSplit
 from pipeline.stage import Stage, VideoStage
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError, TubeletError
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Noun
@@ -90,8 +91,9 @@ class Graph:
             dict.fromkeys(n.step for n in self.nodes if n.stage.name == names)
         )
         if not found:
+            known = list(dict.fromkeys([*self.steps, *(n.stage.name for n in self.nodes)]))
             raise ParameterError(
-                f"no step or stage is named {names!r}; this recipe has {', '.join(self.steps)}"
+                f"this recipe has no step or stage {names!r}; {suggest(names, known)}"
             )
         return found
 

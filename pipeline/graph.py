@@ -6,11 +6,11 @@ parameter is rebuilding the graph with another stage in one place.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Step:
         }
         for role, steps in bound.items():
             if role not in stage.roles:
-                near = difflib.get_close_matches(role, stage.roles, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it reads {sorted(stage.roles)}"
+                hint = suggest(role, sorted(stage.roles))
                 raise ParameterError(f"stage {name!r} has no input {role!r}; {hint}")
             wanted = stage.roles[role].noun
             for step in steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from pipeline.parameters import filled_values
 from pipeline.source import Source
 from pipeline.stage import Stage
 from pipeline.variant import Variant
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 
 
@@ -54,7 +54,7 @@ def changes_of(targets: Sequence[Step], settings: Iterable[str]) -> dict[str, di
         chosen = [s for s in steps if s.name == name] or [s for s in steps if s.stage.name == name]
         if not chosen:
             known = list(dict.fromkeys([s.name for s in steps] + [s.stage.name for s in steps]))
-            raise ParameterError(f"no stage is named {name!r}; {_nearest(name, known)}")
+            raise ParameterError(f"no stage is named {name!r}; {suggest(name, known)}")
         for step in chosen:
             changes.setdefault(step.name, {})[parameter] = _value(text)
     return changes
@@ -136,7 +136,7 @@ def _place(step: Step, dumped: dict[str, Any], path: str) -> tuple[dict[str, Any
         if not isinstance(holder, dict) or name not in holder:
             where = ".".join([step.name, *parents[:depth]])
             known = sorted(holder) if isinstance(holder, dict) else []
-            raise ParameterError(f"{where} has no parameter {name!r}; {_nearest(name, known)}")
+            raise ParameterError(f"{where} has no parameter {name!r}; {suggest(name, known)}")
         if depth < len(parents):
             holder = holder[name]
     return holder, last
@@ -204,8 +204,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known) or 'nothing'}"

@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 from pipeline.expand import Graph
 from pipeline.keys import parameters_of
 from pipeline.store import Store, write_atomically
+from pipeline.wording import suggest
 from storage_schemas.errors import StoreError
 
 KEPT = 20
@@ -209,8 +210,8 @@ def unpin(store: Store, name: str) -> None:
     try:
         os.unlink(_pin_path(store, name))
     except FileNotFoundError:
-        known = ", ".join(record.name for record in pins(store)) or "none"
-        raise StoreError(f"no run is pinned as {name!r}; pinned are: {known}") from None
+        hint = suggest(name, [record.name for record in pins(store)])
+        raise StoreError(f"no run is pinned as {name!r}; {hint}") from None
 
 
 def pins(store: Store) -> list[Record]:

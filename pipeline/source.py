@@ -7,7 +7,6 @@ its part. Labels and splits are an artifact of their own, read by evaluation onl
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 
 from pipeline.graph import Step
 from pipeline.stage import Role, Stage
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Noun
@@ -62,9 +62,7 @@ class Source(Stage):
             importlib.import_module(f"{cls.package}.{module.name}")
         known = {source.name: source for source in Source.__subclasses__()}
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(known)}"
-            raise ParameterError(f"no source is named {name!r}; {hint}")
+            raise ParameterError(f"no source is named {name!r}; {suggest(name, sorted(known))}")
         return known[name]
 
     def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:

@@ -7,7 +7,6 @@ module's path (``my_module``, ``my_package.my_module``) finds a choice outside.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -21,6 +20,7 @@ from pydantic import (
 )
 
 from pipeline.parameters import Parameters
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError, StageDefinitionError
 
 
@@ -86,9 +86,8 @@ class Variant(Parameters):
         elif "." in name or importlib.util.find_spec(name) is not None:
             path = name
         else:
-            near = difflib.get_close_matches(name, cls.names(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; choose from {cls.names()}"
-            raise ParameterError(f"no {cls.__name__.lower()} is named {name!r}{hint}")
+            kind = cls.__name__.lower()
+            raise ParameterError(f"no {kind} is named {name!r}; {suggest(name, cls.names())}")
         try:
             module = importlib.import_module(path)
         except ModuleNotFoundError as error:

@@ -167,8 +167,8 @@ def show(
     if to is not None:
         raise ParameterError("--to says where a picture goes; add --sheet or --video VIDEO_ID")
     opened = Store(store)
-    keys = list(opened.keys(what))
-    if keys:
+    keys = runs.find_keys(opened, what)
+    if len(keys) > 1 or what == keys[0].rpartition("-")[0]:
         table = Table()
         table.add_column("key", overflow="fold")
         for name in ("part", "videos", "quarantined", "size", "created"):
@@ -181,7 +181,7 @@ def show(
             )  # fmt: skip
         console.print(table)
         return
-    key = opened.find(what)
+    key = keys[0]
     manifest = opened.read_manifest(key)
     table = Table(show_header=False, box=None)
     for name in ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host"):

@@ -19,7 +19,7 @@ from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.manifest import Manifest
 from storage_schemas.shards import Shard
 from workflows.options import StoreDir, console
-from workflows.runs import find_run, open_views
+from workflows.runs import find_keys, find_run, open_views
 from workflows.session import DEFAULT_STORE
 
 _READERS: Mapping[str, type[Frames]] = {Shard.name: Shard, Frames.name: Frames}
@@ -134,7 +134,7 @@ class Joined:
             if name in record.steps:
                 keys = [node.key for node in record.steps[name].parts.values()]
             else:
-                keys = list(store.keys(name)) or [store.find(name)]
+                keys = find_keys(store, name)
             manifests = [store.read_manifest(key) for key in keys]
             if manifests[-1].noun == Labels.name:
                 labels = Labels.open(store.folder(manifests[-1].key))

@@ -11,6 +11,7 @@ from pipeline.store import Store
 from storage_schemas.errors import ParameterError
 from storage_schemas.metrics import MetricRow, Metrics
 from workflows.options import StoreDir, console
+from workflows.runs import find_keys
 from workflows.session import DEFAULT_STORE
 
 _TOLERANCE = 1e-9
@@ -25,8 +26,7 @@ def metrics(
 ) -> None:
     """Print the numbers of an evaluation; with --recompute, exit status 1 if one differs."""
     opened = Store(store)
-    keys = list(opened.keys(key))
-    found = keys[-1] if keys else opened.find(key)
+    found = find_keys(opened, key)[-1]
     manifest = opened.read_manifest(found)
     if manifest.noun != Metrics.name:
         raise ParameterError(

@@ -12,9 +12,10 @@ import typer
 
 from pipeline.allowed import Rejected, allow, find_rejected, read_allowed
 from pipeline.expand import Node
-from pipeline.records import find_record
+from pipeline.records import find_record, records
 from pipeline.store import Store, write_atomically
 from pipeline.supervise import Options
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 from workflows import display, options
 from workflows.options import Recipe, StoreDir, console
@@ -103,7 +104,8 @@ def retry_(
     opened = Store(store)
     record = find_record(opened, recipe)
     if record is None:
-        raise ParameterError(f"{recipe!r} has not been run here; `tubelet runs` lists what was")
+        hint = suggest(recipe, [one.name for one in records(opened)])
+        raise ParameterError(f"{recipe!r} has not been run here; {hint}")
     graph = open_graph(Request(recipe, record.settings), opened)
     nodes = _to_retry({node.key: node for node in graph.nodes}, opened, video_ids or [])
     how = Options(threads=threads, device=device, item_timeout_seconds=item_timeout)
@@ -132,12 +134,10 @@ def retry_(
 def _to_retry(nodes: dict[str, Node], store: Store, video_ids: list[str]) -> list[Node]:
     found = find_rejected(store, nodes)
     known = {one.row.video_id for one in found}
-    unknown = [video_id for video_id in video_ids if video_id not in known]
-    if unknown:
-        raise ParameterError(
-            f"{unknown[0]!r} is not quarantined in the last run; "
-            f"{', '.join(sorted(known)[:5]) or 'nothing'} is"
-        )
+    for video_id in video_ids:
+        if video_id not in known:
+            hint = suggest(video_id, sorted(known), listed=5)
+            raise ParameterError(f"{video_id!r} is not quarantined in the last run; {hint}")
     wanted = {one.key for one in found if not video_ids or one.row.video_id in video_ids}
     return [node for key, node in nodes.items() if key in wanted]
 

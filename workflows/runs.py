@@ -1,4 +1,4 @@
-"""What a RUN is on the command line, and the commands ``runs``, ``pin`` and ``unpin``."""
+"""What RUN and KEY|STAGE mean on the command line; the commands ``runs``, ``pin``, ``unpin``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pipeline import records
 from pipeline.child import lineage
 from pipeline.records import Record
 from pipeline.store import Store
-from storage_schemas.errors import ParameterError
+from pipeline.wording import suggest
+from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.manifest import ArtifactView
 from workflows.options import StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph
@@ -49,13 +50,37 @@ def find_run(store: Store, name: str) -> Record:
         settings = [*(last.settings if last else ()), *_BETWEEN_SETTINGS.split(text)]
         graph = open_graph(Request(recipe, settings), store)
         return records.graph_record(graph, name=name, recipe=recipe, settings=settings)
-    if "-" in name and len([k for k in list(store.keys()) if k.startswith(name)]) == 1:
-        return _of_artifact(store, store.find(name))
-    known = ", ".join(record.name for record in records.records(store)) or "none"
+    if "-" in name and len(keys := _beginning(store, name)) == 1:
+        return _of_artifact(store, keys[0])
+    known = [record.name for record in records.records(store)]
     raise ParameterError(
-        f"no run is called {name!r} in {store.root}; there are: {known}. RECIPE@stage.param=value "
-        "and the key of an artifact name a run as well"
+        f"no run is called {name!r} in {store.root}; {suggest(name, known)} "
+        "RECIPE@stage.param=value and the key of an artifact name a run as well"
     )
+
+
+def find_keys(store: Store, what: str) -> list[str]:
+    """Keys that KEY|STAGE means: those of a stage, oldest first, else the one that begins so.
+
+    Raises
+    ------
+    StoreError
+        If none or several begin so; names them, or the nearest stage.
+    """
+    if found := list(store.keys(what)):
+        return found
+    found = _beginning(store, what)
+    if len(found) > 1:
+        names = f"{found[0]} and {found[1]}"
+        raise StoreError(f"{len(found)} keys of {store.root} start with {what!r}, such as {names}")
+    if not found:
+        stages = sorted({key.rpartition("-")[0] for key in list(store.keys())})
+        raise StoreError(f"{store.root} has no artifact {what!r}; {suggest(what, stages)}")
+    return found
+
+
+def _beginning(store: Store, prefix: str) -> list[str]:
+    return [key for key in list(store.keys()) if key.startswith(prefix)]
 
 
 def open_views(store: Store, record: Record) -> tuple[list[ArtifactView], list[str]]:

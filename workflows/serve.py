@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.store import Store
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 from workflows import server
 from workflows.options import Data, Set, StoreDir, console
@@ -64,7 +65,7 @@ def _serve(
 
     unknown = [name for name in names if name not in FLOWS]
     if unknown:
-        raise ParameterError(f"no flow is named {unknown[0]!r}; choose from {', '.join(FLOWS)}")
+        raise ParameterError(f"no flow is named {unknown[0]!r}; {suggest(unknown[0], FLOWS)}")
     limit = ConcurrencyLimitConfig(
         limit=1,
         collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW

@@ -6,7 +6,6 @@ frames to draw on are found through the input keys of the manifests.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.pictures import stack
 from pipeline.sheet import contact_sheet
 from pipeline.stage import GatherStage, Stage, VideoStage
 from pipeline.store import Store
+from pipeline.wording import suggest
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.frames import Frames
@@ -32,6 +32,7 @@ from storage_schemas.shards import Shard
 from storage_schemas.trajectories import Trajectories
 from workflows.patches import patch_film, patch_sheet
 from workflows.picture_files import MARK, replace, with_comment
+from workflows.runs import find_keys
 
 _DRAWN: Mapping[str, type[ItemNoun]] = {noun.name: noun for noun in (Frames, Shard, Boxes)}
 _FRAMES = (Frames.name, Shard.name)
@@ -77,7 +78,7 @@ def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
     ParameterError
         If none of them has the video; names the nearest.
     """
-    keys = list(store.keys(what)) or [store.find(what)]
+    keys = find_keys(store, what)
     found = [manifest for key in reversed(keys) if (manifest := store.manifest(key))]
     newest = found[0] if found else _whole(store, keys[-1])
     if video_id is None or newest.noun not in _DRAWN:
@@ -268,12 +269,4 @@ def _unknown_video(
 
 def _no_such_video(video_id: str, names: Sequence[str], where: str) -> ParameterError:
     """Names the nearest, else a few."""
-    near = difflib.get_close_matches(video_id, names, n=1, cutoff=0.4)
-    if near:
-        hint = f"did you mean {near[0]!r}?"
-    elif names:
-        more = f", ... ({len(names)} in all)" if len(names) > 5 else ""
-        hint = f"choose from {', '.join(map(repr, names[:5]))}{more}"
-    else:
-        hint = "it holds no video"
-    return ParameterError(f"no video {video_id!r} in {where}; {hint}")
+    return ParameterError(f"no video {video_id!r} in {where}; {suggest(video_id, names, listed=5)}")

@@ -19,7 +19,7 @@ from storage_schemas.errors import StoreError
 from storage_schemas.labels import Labels
 from storage_schemas.videos import VideoFile
 from workflows.options import StoreDir, console
-from workflows.runs import find_run
+from workflows.runs import find_keys, find_run
 from workflows.session import DEFAULT_STORE
 
 
@@ -34,8 +34,7 @@ def verify(
 ) -> None:
     """Compare every file with its digest; exit status 1 if one differs."""
     opened = Store(store)
-    keys = list(opened.keys(what))
-    keys = keys or ([opened.find(what)] if what else [])
+    keys = find_keys(opened, what) if what else list(opened.keys())
     damaged = []
     for key in _progressing(opened, keys):
         problems = find_damage(opened, key)

@@ -12,13 +12,14 @@ from pipeline.store import Store
 from storage_schemas.manifest import Manifest
 from storage_schemas.videos import VideoFile
 from workflows.options import StoreDir, console
+from workflows.runs import find_keys
 from workflows.session import DEFAULT_STORE
 
 _VIDEOS = 8
 
 
 def why(
-    key: Annotated[str, typer.Argument(help="A key, or its beginning.")],
+    what: Annotated[str, typer.Argument(metavar="KEY|STAGE", help="Of a stage, its newest.")],
     all_: Annotated[bool, typer.Option("--all", help="Every part and every video.")] = False,
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
@@ -28,7 +29,7 @@ def why(
     libraries it was computed with. Parts of one step are told together.
     """
     lineage = Lineage(Store(store))
-    lineage.tell([lineage.store.find(key)], "", 0, all_)
+    lineage.tell(find_keys(lineage.store, what)[-1:], "", 0, all_)
     lineage.tell_videos(all_)
     lineage.tell_software()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from pipeline.stage import Context, VideoStage
+from pipeline.wording import suggest
 from stages.detect.detector import Detections, Detector, LookUp
 from stages.detect.tiles import Tiles
 from storage_schemas.boxes import Boxes
@@ -57,9 +57,8 @@ class Detect(VideoStage, name="detect", version=2):
         known = self.detector.classes()
         for name in self.classes or ():
             if known is not None and name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{self.detector.name} knows no class {name!r}{hint}")
+                hint = suggest(name, known)
+                raise ValueError(f"{self.detector.name} knows no class {name!r}; {hint}")
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,6 @@ Selvaraju et al., *Grad-CAM*, ICCV 2017; Springenberg et al., *Striving for Simp
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 
 _RECTIFIERS = (torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu)
@@ -69,8 +69,8 @@ def gradient_at(
     """
     modules = dict(network.named_modules())
     if layer not in modules:
-        near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.0)
-        raise ParameterError(f"the encoder has no layer {layer!r}; near are {near}")
+        names = [name for name in modules if name]
+        raise ParameterError(f"the encoder has no layer {layer!r}; {suggest(layer, names)}")
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:

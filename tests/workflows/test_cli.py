@@ -130,7 +130,9 @@ def test_show_why_verify_gc(world: tuple[Path, Path]) -> None:
     assert "videos <- folder part 0000" in told
     assert "0 damaged" in tubelet("verify", "--store", store)
     assert "(add --apply)" in tubelet("gc", "--store", store)
-    assert "start with 'nothing'" in tubelet("show", "nothing", "--store", store, fails=True)
+    assert "no artifact 'nothing'; choose from 'decode', 'detect'" in tubelet(
+        "show", "nothing", "--store", store, fails=True
+    )
 
 
 def test_verify_finds_a_flipped_byte(world: tuple[Path, Path], tmp_path: Path) -> None:

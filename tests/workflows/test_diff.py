@@ -55,9 +55,37 @@ def test_a_run_by_settings_or_by_key(world: tuple[Path, Path]) -> None:
     assert "shard" in tubelet("diff", key, "small_recipe", "--store", store)
     out = tubelet("diff", "small_recipe", "small_recipe@slic.num_segments=9", "--store", store)
     assert "the store lacks 2 of 5 artifacts" in out
-    out = tubelet("diff", "small_recipe", "smal", "--store", store, fails=True)
-    assert "no run is called 'smal'" in out
-    assert "small_recipe~1" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["diff", "small_recipe", "smal_recipe"], "no run is called 'smal_recipe'"),
+        (["diff", "small_recipe", "smal_recipe"], "did you mean 'small_recipe'?"),
+        (["gc", "--keep", "x"], "choose from 'small_recipe', 'small_recipe~1'"),
+        (["export", "small_recip", "out"], "did you mean 'small_recipe"),
+        (["export", "small_recipe", "out", "--join", "slik"], "did you mean 'slic'?"),
+        (["show", "decod-1"], "has no artifact 'decod-1'; did you mean 'decode'?"),
+        (["show", "decod-1", "--sheet"], "did you mean 'decode'?"),
+        (["show", "slic-"], "2 keys of"),
+        (["metrics", "repport"], "did you mean 'report'?"),
+        (["verify", "shrads"], "did you mean 'shard'?"),
+        (["why", "shrad"], "did you mean 'shard'?"),
+        (["unpin", "x"], "no run is pinned as 'x'; there is none"),
+        (["quarantine", "list", "smal_recipe"], "did you mean 'small_recipe'?"),
+        (["quarantine", "retry", "smal_recipe"], "did you mean 'small_recipe"),
+        (["plan", "small_recipe", "--only", "decoed"], "no step or stage 'decoed'; did you mean"),
+        (["plan", "small_recipe", "--from", "decoed"], "did you mean 'decode'?"),
+        (["run", "small_recipe", "--no-prefect", "--force", "decoed"], "did you mean 'decode'?"),
+    ],
+)
+def test_a_name_that_is_nearly_right(
+    world: tuple[Path, Path], command: list[str], hint: str
+) -> None:
+    store, videos = world
+    if "small_recipe" in command and command[0] in ("plan", "run"):
+        command = [*command, "--data", str(videos)]
+    assert hint in tubelet(*command, "--store", store, fails=True)
     out = tubelet("diff", "small_recipe", "small_recipe", "--store", store, fails=True)
     assert "given twice" in out
 

@@ -125,4 +125,4 @@ def test_a_pinned_run_is_not_changed_by_a_retry(world: Path) -> None:
     assert "has not been run here" in out
     tubelet("unpin", "paper", *at)
     out = tubelet("quarantine", "retry", "flaky_recipe", "a.mp4", *at, fails=True)
-    assert "'a.mp4' is not quarantined in the last run; bad.mp4, later.mp4 is" in out
+    assert "'a.mp4' is not quarantined in the last run; did you mean 'bad.mp4'?" in out

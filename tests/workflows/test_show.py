@@ -286,7 +286,7 @@ def test_a_foreign_file_is_never_overwritten(tubelet: Say) -> None:
         (["track", "--video", "0"], f"choose from '{VIDEO}'"),
         (["synthesize", "--video", "real/walker.mp4"], f"did you mean '{VIDEO}'?"),
         (["track", "--video", "cut.mp4"], "decode rejected 'cut.mp4': FFmpeg cannot open"),
-        (["nothing", "--sheet"], "0 artifacts of"),
+        (["nothing", "--sheet"], "no artifact 'nothing'; choose from 'decode'"),
         (["videos", "--sheet"], "has no picture"),
         (["videos", "--video", VIDEO], "is not of a video; frames, shards"),
         (["track", "--sheet", "--video", VIDEO, "--to", "a.mp4"], "a.mp4 must be a folder"),

@@ -9,7 +9,6 @@ that ship.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import get_type_hints
 
 from pipeline.graph import Step
+from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 
 Recipe = Callable[[], Sequence[Step]]
@@ -71,9 +71,7 @@ def _find(name: str) -> Recipe:
             if found is not None:
                 return found
     if "." not in name and importlib.util.find_spec(name) is None:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names())}"
-        raise ParameterError(f"no recipe is named {name!r}; {hint}")
+        raise ParameterError(f"no recipe is named {name!r}; {suggest(name, names())}")
     try:
         recipe: Recipe = importlib.import_module(name).recipe
     except ModuleNotFoundError as error:

@@ -23,7 +23,6 @@ box: ``score_threshold=0, nms_iou=1, frame_stride=1``.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -32,6 +31,7 @@ import numpy as np
 from pydantic import model_validator
 
 from pipeline.input_file import InputFile
+from pipeline.wording import suggest
 from stages.detect.box_files import BoxFile, CsvRows, Placed, at_stored_frames, read_box_file
 from stages.detect.detector import Detections, LookUp
 from storage_schemas.errors import BadVideo, SchemaError
@@ -98,15 +98,14 @@ class Precomputed(LookUp, version=3):
         if file.timed and video_id not in file.videos:
             video_id = PurePosixPath(video_id).stem
         if video_id not in file.videos:
-            near = difflib.get_close_matches(video_id, list(file.videos), n=1, cutoff=0)
-            hint = f", the nearest video it names is {near[0]!r}" if near else ""
+            hint = suggest(video_id, file.videos, listed=5)
             remedy = (
                 f"name it {video_id!r}, and give times without boxes a row of two fields"
                 if file.timed
                 else f"name images '{video_id}/<frame>.jpg', and list those without boxes as well"
             )
             raise BadVideo(
-                f"{self.boxes.path} has no image of this video{hint}; {remedy}",
+                f"{self.boxes.path} has no image of this video; {remedy}; {hint}",
                 video_id=frames.video_id,
             )
         found = file.videos[video_id]

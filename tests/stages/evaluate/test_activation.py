@@ -107,7 +107,7 @@ def test_gradient_at_a_layer_is_that_of_what_follows(frozen: bool) -> None:
 
 def test_an_unknown_layer_is_named() -> None:
     model = Classifier("r3d18")
-    with pytest.raises(ParameterError, match=r"no layer 'stage\.2'; near are \['stages\.2"):
+    with pytest.raises(ParameterError, match=r"no layer 'stage\.2'; did you mean 'stages\.2'"):
         gradient_at(model.encoder, "stage.2", model.score(0), pixels())
     assert not model.encoder._forward_hooks
 
