@@ -13,6 +13,7 @@ from pipeline.expand import Graph, Node
 from pipeline.keys import parameters_of
 from pipeline.records import PastNode, PastStep
 from pipeline.store import Store
+from pipeline.wording import counted
 from storage_schemas.errors import ParameterError, StoreError
 
 _RATE_SAMPLES = 8
@@ -140,8 +141,8 @@ def _require_inputs(entries: Sequence[Entry], store: Store, only: str) -> None:
     ]
     if missing:
         raise StoreError(
-            f"--only {only} needs {missing[0]!r} ({len(missing)} inputs in all), which the store "
-            f"lacks; leave out --only, so that what it rests on is computed first"
+            f"--only {only} needs {missing[0]!r} ({counted(len(missing), 'input')} in all), which "
+            f"the store lacks; leave out --only, so that what it rests on is computed first"
         )
 
 
@@ -163,12 +164,12 @@ def _reason(
     if step is None:
         reason = "first run"
     elif old is None:
-        reason = f"{len(node.video_ids)} new videos"
+        reason = counted(len(node.video_ids), "new video")
     elif old.key == node.key:
         reason = "interrupted before" if resumed else "output missing"
     else:
         reason = "; ".join(_differences(node, graph, step, old)) or "first run"
-    return f"{reason} ({resumed} videos are done already)" if resumed else reason
+    return f"{reason} ({counted(resumed, 'video')} done already)" if resumed else reason
 
 
 def _differences(node: Node, graph: Graph, step: PastStep, old: PastNode) -> list[str]:
@@ -185,8 +186,8 @@ def _differences(node: Node, graph: Graph, step: PastStep, old: PastNode) -> lis
     if node.literal is not None:
         difference = len(node.video_ids) - old.videos
         return [
-            f"{difference} new videos" if difference > 0
-            else f"{-difference} videos removed" if difference < 0
+            counted(difference, 'new video') if difference > 0
+            else f"{counted(-difference, 'video')} removed" if difference < 0
             else "content changed"
         ]  # fmt: skip
     for role, nodes in node.inputs.items():
@@ -195,7 +196,7 @@ def _differences(node: Node, graph: Graph, step: PastStep, old: PastNode) -> lis
         if fresh and len(nodes) > len(before) and len(fresh) < len(nodes):
             name = fresh[0].step  # one is enough: the others of this role have the same videos
             count = sum(len(n.video_ids) for n in fresh if n.step == name)
-            said.append(f"{count} new videos in {name}")
+            said.append(f"{counted(count, 'new video')} in {name}")
         elif fresh or len(nodes) != len(before):
             said.append(f"upstream {(fresh or nodes)[0].step} changed")
     return said

@@ -18,6 +18,7 @@ from pipeline.plan import Entry, Plan
 from pipeline.source import Source
 from pipeline.store import Store
 from pipeline.supervise import Event, Options, Status
+from pipeline.wording import counted
 from storage_schemas.errors import TooManyFailures, TubeletError
 from storage_schemas.manifest import Manifest, QuarantineRow
 
@@ -154,7 +155,7 @@ def check_quarantine(
     if videos and len(failed) / len(videos) > max_failed_fraction:
         lines = "".join(f"\n  {row.video_id}: {row.stage}: {row.message}" for row in counting)
         raise TooManyFailures(
-            f"{len(failed)} of {len(videos)} videos are quarantined, more than "
+            f"{len(failed)} of {counted(len(videos), 'video')} are quarantined, more than "
             f"max_failed_fraction {max_failed_fraction:g}; look at them, accept them with "
             f"`tubelet quarantine allow`, or raise --max-failed-fraction:{lines}"
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.ink import INK, PAPER, Image, palette, text_width, write
 from pipeline.marks import carried_on, class_colours, draw_marks
 from pipeline.pictures import caption, grid, stack
+from pipeline.wording import counted
 from storage_schemas.boxes import Boxes
 from storage_schemas.frames import Frames
 
@@ -84,22 +85,18 @@ def describe(stage: VideoStage, output: Any) -> str:
     """What was found in a video, in a few words; frames are those that were looked at."""
     if isinstance(output, Frames):
         seconds = output.pts_seconds[-1] - output.pts_seconds[0]
-        return f"{len(output)} frames in {seconds:.1f} s, {output.width}x{output.height}"
+        return f"{counted(len(output), 'frame')} in {seconds:.1f} s, {output.width}x{output.height}"
     if not isinstance(output, Boxes):
         return ""
     looked_at = sum(stage.marked_frame(t) == t for t in range(output.num_frames))
     if not len(output):
-        return f"nothing found in {looked_at} frames"
-    where = f"in {len(np.unique(output.frame))} of {looked_at} frames"
+        return f"nothing found in {counted(looked_at, 'frame')}"
+    where = f"in {len(np.unique(output.frame))} of {counted(looked_at, 'frame')}"
     if output.track is not None:
-        return f"{_count(len(np.unique(output.track)), 'tube', 's')} {where}"
+        return f"{counted(len(np.unique(output.track)), 'tube')} {where}"
     if output.label is not None:
-        return f"{_count(len(output), 'detection', 's')} {where}"
-    return f"{_count(len(output), 'box', 'es')} {where}"
-
-
-def _count(number: int, word: str, plural: str) -> str:
-    return f"{number} {word}{plural if number != 1 else ''}"
+        return f"{counted(len(output), 'detection')} {where}"
+    return f"{counted(len(output), 'box')} {where}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ _LISTED = 60
 
 
 def counted(number: int, noun: str) -> str:
-    """A count with its noun: ``1 video``, ``2,048 videos``, ``3 boxes``.
+    """A count with its noun: ``1 video``, ``2 videos``, ``3 boxes``.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def counted(number: int, noun: str) -> str:
         In the singular; the last of its words changes.
     """
     ending = "" if number == 1 else "es" if noun.endswith(("s", "x")) else "s"
-    return f"{number:,} {noun}{ending}"
+    return f"{number} {noun}{ending}"
 
 
 def suggest(name: str, known: Collection[str], *, listed: int = _LISTED) -> str:

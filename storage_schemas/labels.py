@@ -66,7 +66,7 @@ class Labels(FolderNoun):
         object.__setattr__(self, "rows", tuple(sorted(self.rows)))
         twice = [v for v, n in Counter(row.video_id for row in self.rows).items() if n > 1]
         if twice:
-            raise SchemaError(f"{len(twice)} videos have two labels, the first is {twice[0]!r}")
+            raise SchemaError(f"videos with two labels: {len(twice)}, the first is {twice[0]!r}")
         for row in self.rows:
             if row.split not in SPLITS:
                 raise SchemaError(

@@ -19,6 +19,7 @@ from pipeline.run import run_plan
 from pipeline.stage import Context
 from pipeline.store import Store
 from pipeline.supervise import Options
+from pipeline.wording import counted
 from storage_schemas.errors import ParameterError
 from workflows import display
 from workflows.options import LoaderWorkers, Recipe, Set, StoreDir, console
@@ -71,8 +72,8 @@ def _training(graph: Graph, step: str) -> Node:
     if len(trainings) != 1:
         names = [node.step for node in graph.nodes if isinstance(node.stage, Pretrain)]
         raise ParameterError(
-            f"--step {step} means {len(trainings)} trainings, it must mean one; this recipe has "
-            f"{', '.join(names) or 'none'}"
+            f"--step {step} means {counted(len(trainings), 'training')}, it must mean one; this "
+            f"recipe has {', '.join(names) or 'none'}"
         )
     return trainings[0]
 
@@ -138,15 +139,15 @@ def _measure(spec: TrainSpec, node: Node, *, seconds: float) -> None:
         share_waited = "" if waiting is None else f"{waiting:.0%}"
         table.add_row(what, f"{rate:.1f}", f"{1e3 / rate:.2f}", share_waited)
 
-    row(f"loader alone, {found.workers} workers", found.loader)
+    row(f"loader alone, {counted(found.workers, 'worker')}", found.loader)
     row("step alone, batch in memory", found.step)
-    row(f"both together, {found.workers} workers", found.both, found.waiting)
+    row(f"both together, {counted(found.workers, 'worker')}", found.both, found.waiting)
     for setting, rate in tried.items():
         row(f"step alone, {setting}", rate)
     if better is not None:
-        row(f"both together, {better.workers} workers", better.both, better.waiting)
+        row(f"both together, {counted(better.workers, 'worker')}", better.both, better.waiting)
     where = f"{devices} devices, figures of one" if devices > 1 else "one device"
-    console.print(f"{node.step}: {share} clips a step, {where}", highlight=False)
+    console.print(f"{node.step}: {counted(share, 'clip')} a step, {where}", highlight=False)
     console.print(table)
     frames = _smaller_frames(spec, node)
     for line in verdict(found, tried, cores=cores, better=better, smaller_frames=frames):

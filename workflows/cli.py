@@ -17,6 +17,7 @@ from rich.table import Table
 
 from pipeline.store import Store
 from pipeline.supervise import Options
+from pipeline.wording import counted
 from storage_schemas.errors import ParameterError, TubeletError
 from workflows import catalogue, display, options, runs, server, upkeep
 from workflows.bench import bench_app
@@ -136,7 +137,8 @@ def _hash_progress() -> Callable[[Path, int], None]:
         seen["bytes"] += size
         if seen["bytes"] >= seen["said"]:
             seen["said"] += 1 << 30
-            console.print(f"reading new videos: {seen['files']} files, {seen['bytes'] >> 30} GiB")
+            files = counted(seen["files"], "file")
+            console.print(f"reading new videos: {files}, {seen['bytes'] >> 30} GiB")
 
     return hashed
 
@@ -191,7 +193,7 @@ def show(
     for name, value in manifest.parameters.items():
         table.add_row(f"parameter {name}", str(value))
     for name, entry in manifest.files.items():
-        table.add_row(f"file {name}", f"{entry.bytes} bytes, {entry.rows} rows")
+        table.add_row(f"file {name}", f"{entry.bytes} bytes, {counted(entry.rows, 'row')}")
     console.print(table)
     if manifest.quarantined:
         display.print_quarantine(console, manifest.quarantined)

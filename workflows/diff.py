@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pipeline.records import Record
 from pipeline.store import Store, write_atomically
+from pipeline.wording import counted
 from stages.report.compare import Comparison, compare, render_comparison
 from storage_schemas.errors import ParameterError
 from workflows.options import StoreDir, console
@@ -62,8 +63,8 @@ def tell_comparison(
             )
         if missing:
             console.print(
-                f"{record.name}: the store lacks {len(missing)} of {len(record.keys())} artifacts, "
-                f"the first is {missing[0]}",
+                f"{record.name}: the store lacks {len(missing)} of "
+                f"{counted(len(record.keys()), 'artifact')}, the first is {missing[0]}",
                 style="yellow",
                 markup=False,
             )
@@ -103,4 +104,4 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         f"{label} has {total}"
         for label, total in zip(comparison.labels, comparison.totals, strict=True)
     )
-    console.print(f"{comparison.shared} artifacts in common; {totals}", markup=False)
+    console.print(f"{counted(comparison.shared, 'artifact')} in common; {totals}", markup=False)

@@ -14,6 +14,7 @@ from pipeline.plan import Entry, Plan
 from pipeline.run import Result
 from pipeline.store import Store
 from pipeline.supervise import Event
+from pipeline.wording import counted
 from storage_schemas.manifest import QuarantineRow
 from storage_schemas.metrics import MetricRow, Metrics, side_by_side
 from storage_schemas.report import REPORT_NAME
@@ -157,7 +158,7 @@ def print_result(console: Console, result: Result, store: Store) -> None:
     states = list(result.status.values())
     console.print(
         f"{states.count('computed')} computed, {states.count('cached')} cached, "
-        f"{len({row.video_id for row in result.quarantined})} videos quarantined"
+        f"{counted(len({row.video_id for row in result.quarantined}), 'video')} quarantined"
     )
     for key, manifest in manifests.items():
         if REPORT_NAME in manifest.files:

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.records import Record
 from pipeline.store import Store
+from pipeline.wording import counted
 from stages.report.report import human_size
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, StoreError
@@ -59,9 +60,8 @@ def export(
     paths = write_tars(samples, to, max_bytes=max_bytes)
     videos = sum(len(manifest.items) for manifest in shards)
     size = human_size(sum(path.stat().st_size for path in paths))
-    console.print(
-        f"{videos} videos in {len(paths)} tars, {size}: {to}", highlight=False, soft_wrap=True
-    )
+    found = f"{counted(videos, 'video')} in {counted(len(paths), 'tar')}"
+    console.print(f"{found}, {size}: {to}", highlight=False, soft_wrap=True)
 
 
 def find_shards(store: Store, what: str) -> tuple[list[Manifest], Record]:

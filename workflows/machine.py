@@ -22,6 +22,7 @@ import psutil
 from packaging.version import Version
 
 from pipeline.store import Store
+from pipeline.wording import counted
 from storage_schemas.errors import StoreError
 
 _LEAST_BYTES, _LEAST_FILES = 2**30, 10_000
@@ -95,7 +96,7 @@ def find_clock_problems(root: Path, *, now: float | None = None) -> Iterator[str
         ]
         if late and abs(skew) <= _SKEW_SECONDS:
             yield (
-                f"{len(late)} artifacts are dated in the future, the first is {late[0]}: a "
+                f"{counted(len(late), 'artifact')} dated in the future, the first {late[0]}: a "
                 "machine that shares the store has a wrong clock (timedatectl set-ntp true)"
             )
 

@@ -11,6 +11,7 @@ from pipeline.film import enlargement, text_line
 from pipeline.ink import Image, resized
 from pipeline.marks import draw_marks, patch_marks
 from pipeline.pictures import caption, grid, stack, strip
+from pipeline.wording import counted
 from storage_schemas.errors import ParameterError
 from storage_schemas.frames import Frames
 from storage_schemas.trajectories import Trajectories
@@ -79,7 +80,7 @@ def pasted(bank: Trajectories, entry: int, frames: Frames, *, start: int) -> NDA
 def _count_clips(bank: Trajectories, frames: Frames) -> int:
     if len(frames) < bank.num_frames:
         raise ParameterError(
-            f"{frames.video_id!r} has {len(frames)} frames, a trajectory {bank.num_frames}; "
-            "choose a longer video"
+            f"{frames.video_id!r} has {counted(len(frames), 'frame')}, a trajectory "
+            f"{bank.num_frames}; choose a longer video"
         )
     return len(frames) // bank.num_frames

@@ -15,7 +15,7 @@ from pipeline.expand import Node
 from pipeline.records import find_record, records
 from pipeline.store import Store, write_atomically
 from pipeline.supervise import Options
-from pipeline.wording import suggest
+from pipeline.wording import counted, suggest
 from storage_schemas.errors import ParameterError
 from workflows import display, options
 from workflows.options import Recipe, StoreDir, console
@@ -50,7 +50,7 @@ def allow_(
     """Accept rejected videos: they no longer count against --max-failed-fraction."""
     opened = Store(store)
     allow(opened, video_ids, reason=None if remove else reason)
-    console.print(f"{len(read_allowed(opened))} videos are allowed to be missing")
+    console.print(f"{counted(len(read_allowed(opened)), 'video')} may be missing")
 
 
 @quarantine_app.command("export")
@@ -80,7 +80,8 @@ def export_(
         raise ParameterError(f"{to} is neither .csv nor .json; name the file so")
     to.absolute().parent.mkdir(parents=True, exist_ok=True)
     write_atomically(to.absolute(), text)
-    console.print(f"{len(rows)} rows: {to}", markup=False, highlight=False, soft_wrap=True)
+    written = f"{counted(len(rows), 'row')}: {to}"
+    console.print(written, markup=False, highlight=False, soft_wrap=True)
 
 
 @quarantine_app.command("retry")
@@ -124,8 +125,8 @@ def retry_(
     console.print(f"{recovered} recovered, {still} still quarantined")
     if discarded:
         console.print(
-            f"{discarded} artifacts ({display.human_seconds(seconds)} of work) rested on parts "
-            f"that changed and were removed; this computes them again:\n"
+            f"removed {counted(discarded, 'artifact')} ({display.human_seconds(seconds)} of work) "
+            f"that rested on parts that changed; this computes them again:\n"
             f"{command_of(record, opened)}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip

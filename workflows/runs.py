@@ -14,7 +14,7 @@ from pipeline import records
 from pipeline.child import lineage
 from pipeline.records import Record
 from pipeline.store import Store
-from pipeline.wording import suggest
+from pipeline.wording import counted, suggest
 from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.manifest import ArtifactView
 from workflows.options import StoreDir, console
@@ -135,7 +135,7 @@ def pin(
     opened = Store(store)
     record = find_run(opened, run)
     records.pin(opened, record, name or run)
-    console.print(f"pinned {name or run}: {len(record.keys())} artifacts", markup=False)
+    console.print(f"pinned {name or run}: {counted(len(record.keys()), 'artifact')}", markup=False)
 
 
 def unpin(

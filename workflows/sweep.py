@@ -15,6 +15,7 @@ from pipeline.expand import Graph, Node
 from pipeline.plan import make_plan
 from pipeline.store import Store
 from pipeline.supervise import Options
+from pipeline.wording import counted
 from storage_schemas.errors import ParameterError
 from workflows import display, options
 from workflows.diff import Html, tell_comparison
@@ -163,6 +164,7 @@ def _sharing(variants: Sequence[Variant]) -> str:
     asked = sum(uses.values())
     everywhere = sum(count == len(variants) for count in uses.values())
     return (
-        f"{len(variants)} variants of {asked} nodes in all are {len(uses)} different ones: "
-        f"{everywhere} are shared by every variant, {asked - len(uses)} need not be computed again"
+        f"{counted(len(variants), 'variant')} with {asked} nodes in all, "
+        f"{len(uses)} different ones: {everywhere} shared by every variant, "
+        f"{asked - len(uses)} need not be computed again"
     )

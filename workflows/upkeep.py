@@ -14,6 +14,7 @@ from pipeline.collect import Garbage, find_garbage, reached, remove, staged
 from pipeline.keys import key_of
 from pipeline.records import Record, pins, records
 from pipeline.store import Store
+from pipeline.wording import counted
 from stages.report.report import human_size
 from storage_schemas.errors import StoreError
 from storage_schemas.labels import Labels
@@ -44,7 +45,7 @@ def verify(
             )
         if problems:
             damaged.append(key)
-    console.print(f"{len(keys)} artifacts, {len(damaged)} damaged")
+    console.print(f"{counted(len(keys), 'artifact')}, {len(damaged)} damaged")
     if damaged:
         _tell_remedy(opened, damaged, discard)
         raise typer.Exit(1)
@@ -128,11 +129,12 @@ def gc(
     live = reached(opened, extra)
     kept = [key for key in opened.keys() if key in live]  # noqa: SIM118
     size = human_size(sum(opened.read_manifest(key).bytes for key in kept))
-    console.print(f"kept: {len(kept)} artifacts, {size}; {len(pins(opened))} runs are pinned")
+    pinned = counted(len(pins(opened)), "run")
+    console.print(f"kept: {counted(len(kept), 'artifact')}, {size}; {pinned} pinned")
     resumable = {key: n for key, n in staged(opened).items() if key in live}
     if resumable:
         console.print(
-            f"kept: unfinished work on {len(resumable)} artifacts, "
+            f"kept: unfinished work on {counted(len(resumable), 'artifact')}, "
             f"{human_size(sum(resumable.values()))}; running the same again resumes it"
         )
     total = human_size(sum(garbage.bytes for garbage in found))

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.digests import Digests
 from pipeline.store import Store
+from pipeline.wording import counted
 from storage_schemas.manifest import Manifest
 from storage_schemas.videos import VideoFile
 from workflows.options import StoreDir, console
@@ -55,7 +56,7 @@ class Lineage:
             first = manifests[0]
             where = f" part {first.part}" if first.part else ""
             if len(manifests) > 1:
-                where = f", {len(manifests)} parts"
+                where = f", {counted(len(manifests), 'part')}"
             names = [m.key for m in manifests]
             if not every and len(names) > 2:
                 names = [names[0], "…", names[-1]]

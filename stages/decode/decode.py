@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.stage import VideoStage
+from pipeline.wording import counted
 from stages.decode.accounting import (
     FrameAccount,
     ends_inside_a_fragment,
@@ -108,7 +109,7 @@ class Decode(VideoStage, name="decode", version=1):
         else:
             cause = "the file is cut off or damaged"
         raise BadVideo(
-            f"{got} of {expected} frames decoded, {cause}; {remedy}",
+            f"{got} of {counted(expected, 'frame')} decoded, {cause}; {remedy}",
             frames_got=got,
             frames_expected=expected,
         )
@@ -213,8 +214,8 @@ def decode_video(
         account = video.account
         cause = errors[-1] if errors else f"{account.packets} packets, {account.corrupt} damaged"
         raise BadVideo(
-            f"0 of {account.expected} frames of the {video.codec} stream decoded ({cause}); "
-            "copy the file again",
+            f"0 of {counted(account.expected, 'frame')} of the {video.codec} stream decoded "
+            f"({cause}); copy the file again",
             frames_got=0,
             frames_expected=account.expected,
         )

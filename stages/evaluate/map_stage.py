@@ -12,6 +12,7 @@ from pydantic import Field
 from pipeline.heat import clips_of, map_film, map_sheet
 from pipeline.pictures import stack
 from pipeline.stage import Context, GatherStage
+from pipeline.wording import counted
 from stages.evaluate.clips import EvaluationViews
 from stages.evaluate.presets import VIEWS, ViewsPreset
 from stages.evaluate.split import rows_to_test
@@ -55,7 +56,7 @@ class MapStage(EvaluationViews, GatherStage, kind=True):
         for i in range(count):
             row = rows[i * len(rows) // count]
             yield row, shards[row.video_id], self.cut(shards[row.video_id])
-            ctx.progress((i + 1) / count, f"{i + 1} videos")
+            ctx.progress((i + 1) / count, counted(i + 1, "video"))
 
     def places(self, video: Shard) -> list[dict[str, Any]]:
         """Of each view of `cut` its ``frames_F`` and ``view_xyxy``, as a map has them."""

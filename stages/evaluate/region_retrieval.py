@@ -13,6 +13,7 @@ from pydantic import Field
 from pipeline.marks import Mark, draw_marks
 from pipeline.pictures import caption, stack, strip
 from pipeline.stage import Context, GatherStage
+from pipeline.wording import counted
 from stages.evaluate.figures import remark
 from stages.evaluate.neighbours import nearest, unit
 from stages.evaluate.region_pairs import RegionPair, RegionPairs
@@ -102,7 +103,7 @@ class RegionRetrieval(RegionPairs, GatherStage, name="region_retrieval", version
                 if found is not None:
                     pair, views_2THWC = found
                     asked.add(video_id, pair, look(pair, torch.from_numpy(views_2THWC).to(device)))
-                ctx.progress((i + 1) / len(known), f"{i + 1} videos")
+                ctx.progress((i + 1) / len(known), counted(i + 1, "video"))
         answers = [
             one
             for name in asked.queries

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.stage import Context
+from pipeline.wording import counted
 from stages.evaluate.clips import Decodable, EvaluationViews
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def map_videos(
                 with lock:
                     done(row, video_ids[row], joined)
                     count[0] += 1
-                    ctx.progress(count[0] / len(video_ids), f"{count[0]} videos")
+                    ctx.progress(count[0] / len(video_ids), counted(count[0], "video"))
 
     if len(devices) == 1:
         work(0)

@@ -13,6 +13,7 @@ from pydantic import Field
 from pipeline.marks import Mark, draw_marks
 from pipeline.pictures import caption, stack, strip
 from pipeline.stage import Context, GatherStage
+from pipeline.wording import counted
 from stages.evaluate.figures import remark
 from stages.evaluate.scoring import LAST, score
 from stages.evaluate.split import rows_to_test
@@ -102,7 +103,7 @@ class Tracking(GatherStage, name="tracking", version=1):
         ):
             found.append(_iou(found_NKT4, truth_NKT4).mean((0, 1)))
             still.append(_iou(truth_NKT4[:, :, :1], truth_NKT4).mean((0, 1)))
-            ctx.progress((i + 1) / len(video_ids), f"{i + 1} videos")
+            ctx.progress((i + 1) / len(video_ids), counted(i + 1, "video"))
         measured = [
             Measurements(PROTOCOL, "synthetic patches", who, name, video_ids, np.stack(values_VT))
             for who, values_VT in ((encoder.origin, found), (STILL, still))

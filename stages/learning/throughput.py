@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from pipeline.wording import counted
 from stages.learning.data import Schedule
 from stages.learning.train_spec import TrainSpec
 from stages.learning.trainer import Trainer
@@ -182,7 +183,7 @@ def verdict(
         lines = [
             f"Bound by loading: the step waits for its batch {found.waiting:.0%} of the time. "
             f"It could take {found.step:.0f} clips/s; the loader gives {found.loader:.0f} with "
-            f"{found.workers} workers."
+            f"{counted(found.workers, 'worker')}."
         ]
         needed = found.workers_needed
         if better is not None and better.both < _WORTH_IT * found.both:

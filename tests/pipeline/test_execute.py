@@ -177,7 +177,7 @@ def test_full_disk_stops_the_run_and_keeps_what_is_done(
         "computed", "failed", "blocked", "blocked",
     ]  # fmt: skip
     plan = make_plan(graph, store, {})
-    assert "1 videos are done already" in plan.entries[1].reason
+    assert "1 video done already" in plan.entries[1].reason
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")

@@ -64,10 +64,10 @@ def test_reasons(store: Store, folder: Path) -> None:
     }
     (folder / "c.mp4").write_text("c")
     assert reasons(plan(store, open_graph(store, folder))) == {
-        "folder · part 0001": "1 new videos",
-        "probe · part 0001": "1 new videos",
-        "grow · part 0001": "1 new videos",
-        "count": "1 new videos in grow",
+        "folder · part 0001": "1 new video",
+        "probe · part 0001": "1 new video",
+        "grow · part 0001": "1 new video",
+        "count": "1 new video in grow",
     }
     (folder / "c.mp4").unlink()
     (folder / "a.mp4").write_text("replaced")
@@ -112,7 +112,7 @@ def test_only_from_force(store: Store, folder: Path) -> None:
     assert set(reasons(plan(store, graph, from_step="grow"))) == {"grow · part 0000", "count"}
     changed = open_graph(store, folder, "grow.by=3")
     assert list(reasons(plan(store, changed, only="grow"))) == ["grow · part 0000"]
-    with pytest.raises(ParameterError, match=r"named 'grw'; this recipe has folder, probe"):
+    with pytest.raises(ParameterError, match=r"step or stage 'grw'; did you mean 'grow'"):
         plan(store, graph, force="grw")
 
 

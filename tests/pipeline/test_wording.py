@@ -16,7 +16,7 @@ from pipeline.wording import counted, suggest
         (1, "new video", "1 new video"),
         (3, "new video", "3 new videos"),
         (1, "box", "1 box"),
-        (240_000, "box", "240,000 boxes"),
+        (240_000, "box", "240000 boxes"),
         (2, "class", "2 classes"),
     ],
 )

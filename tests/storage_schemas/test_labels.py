@@ -27,7 +27,7 @@ def test_no_labels(tmp_path: Path) -> None:
 
 def test_two_labels_of_one_video() -> None:
     rows = [LabelRow("a", "x", "train"), LabelRow("b", "x", "train"), LabelRow("a", "y", "test")]
-    with pytest.raises(SchemaError, match="1 videos have two labels, the first is 'a'"):
+    with pytest.raises(SchemaError, match="videos with two labels: 1, the first is 'a'"):
         Labels(rows)
 
 

@@ -98,8 +98,8 @@ def test_sweep_shares_what_is_common(world: tuple[Path, Path], tmp_path: Path) -
         "--data", world[1], "--store", store, *QUICK,
     ]  # fmt: skip
     sharing = (
-        "4 variants of 20 nodes in all are 11 different ones: "
-        "3 are shared by every variant, 9 need not be computed again"
+        "4 variants with 20 nodes in all, 11 different ones: "
+        "3 shared by every variant, 9 need not be computed again"
     )
     out = tubelet(*arguments, "--dry-run")
     assert sharing in out

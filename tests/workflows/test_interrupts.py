@@ -106,7 +106,7 @@ def test_an_interrupt_ends_children_and_the_next_run_resumes(
     assert not any(child.is_running() for child in children)
     assert is_free(world)
     plan = tubelet("plan", *arguments(world)[1:])
-    assert "interrupted before (2 videos are done already)" in plan
+    assert "interrupted before (2 videos done already)" in plan
     (world / "flaky").touch()
     out = tubelet(*arguments(world), "--no-prefect")
     assert "3 computed, 1 cached, 0 videos quarantined" in out
@@ -151,7 +151,7 @@ def test_a_killed_run_is_known_to_be_dead(
     process.communicate()
     wait_for(lambda: is_free(world), seconds=20)
     assert "interrupted before (2 videos" in tubelet("plan", *arguments(world)[1:])
-    assert "kept: unfinished work on 1 artifacts" in tubelet("gc", "--store", world / "store")
+    assert "kept: unfinished work on 1 artifact" in tubelet("gc", "--store", world / "store")
     (world / "flaky").touch()
     out = tubelet(*arguments(world), "--no-prefect")
     assert "waiting" not in out

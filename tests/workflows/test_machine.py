@@ -61,7 +61,7 @@ def test_clocks(tmp_path: Path) -> None:
     artifact.mkdir(parents=True)
     os.utime(artifact, (time.time() + 900, time.time() + 900))
     (found,) = find_clock_problems(store.root)
-    assert "1 artifacts are dated in the future, the first is" in found
+    assert "1 artifact dated in the future, the first" in found
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def test_gc_keeps_work_that_a_run_will_resume(store: Path) -> None:
     (store / "staging" / key).mkdir()
     (store / "staging" / key / "journal.jsonl").write_bytes(bytes(100))
     out = tubelet("gc", "--apply", "--store", store)
-    assert "kept: unfinished work on 1 artifacts, 100 B" in out
+    assert "kept: unfinished work on 1 artifact, 100 B" in out
     assert (store / "staging" / key / "journal.jsonl").exists()
 
 
