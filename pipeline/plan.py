@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 from pipeline.allowed import read_allowed
 from pipeline.expand import Graph, Node
 from pipeline.keys import parameters_of
 from pipeline.records import PastNode, PastStep
+from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.wording import counted
 from storage_schemas.errors import ParameterError, StoreError
+from storage_schemas.manifest import Manifest
 
-_RATE_SAMPLES = 8
+Rates = tuple[float | None, float | None]
+
+_RATE_SAMPLES = 8  # artifacts that a rate is the mean of
+_LOOKED_AT = 64  # for these: manifests of other ages than the newest
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,16 @@ class Entry:
     reason : str
         Why it runs; empty if it does not.
     seconds : float or None
-        Estimate from past rates of the stage; None without a past.
+        What as many videos took with the same parameters; None where they never ran.
+    seconds_with_others : float or None
+        Then, what they took with other parameters.
     """
 
     node: Node
     action: Literal["cached", "run"]
     reason: str = ""
     seconds: float | None = None
+    seconds_with_others: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def make_plan(
     """
     forced = _forced(graph, from_step=from_step, force=force)
     chosen = set(graph.select(only)) if only else None
-    rates: dict[str, float | None] = {}
+    rates: dict[int, Rates] = {}  # by the id of a stage, which its parts share
     entries = []
     for node in graph.nodes:
         if chosen is not None and node.step not in chosen:
@@ -98,15 +106,17 @@ def make_plan(
         if damage is None and node.key not in forced:
             entries.append(Entry(node, "cached"))
             continue
-        if node.stage.name not in rates:
-            rates[node.stage.name] = _seconds_per_video(store, node.stage.name)
-        rate = rates[node.stage.name]
+        if id(node.stage) not in rates:
+            rates[id(node.stage)] = find_rates(store, node.stage)
+        same, others = rates[id(node.stage)]
+        videos = max(1, len(node.video_ids))
         entries.append(
             Entry(
                 node,
                 "run",
                 reason=_reason(node, graph, store, past, damage, forced),
-                seconds=None if rate is None else rate * max(1, len(node.video_ids)),
+                seconds=None if same is None else same * videos,
+                seconds_with_others=None if others is None else others * videos,
             )
         )
     if chosen is not None:
@@ -223,14 +233,26 @@ def _resumed(store: Store, key: str) -> int:
     return sum(not name.endswith(".tmp") for name in os.listdir(items))
 
 
-def _seconds_per_video(store: Store, stage: str) -> float | None:
-    recent = islice(reversed(list(store.keys(stage))), _RATE_SAMPLES)
-    seconds = videos = 0.0
-    for key in recent:
-        try:
+def find_rates(store: Store, stage: Stage) -> Rates:
+    """Mean seconds that a video took with the same parameters, else None and with others.
+
+    The newest artifacts with the same parameters count, wherever they are looked for: among
+    the newest of all, then spread over all ages, so that a large store costs no more.
+    """
+    parameters = parameters_of(stage)
+    keys = list(store.keys(stage.name))[::-1]
+    spread = keys[_RATE_SAMPLES :: -(-len(keys) // _LOOKED_AT) or 1]
+    same: list[Manifest] = []
+    others: list[Manifest] = []
+    for key in [*keys[:_RATE_SAMPLES], *spread]:
+        if len(same) == _RATE_SAMPLES:
+            break
+        with suppress(StoreError, ParameterError):
             manifest = store.read_manifest(key)
-        except (StoreError, ParameterError):
-            continue
-        seconds += manifest.seconds
-        videos += max(1, len(manifest.items) + len(manifest.quarantined))
-    return seconds / videos if videos else None
+            (same if manifest.parameters == parameters else others).append(manifest)
+    return _mean(same), None if same else _mean(others[:_RATE_SAMPLES])
+
+
+def _mean(manifests: Sequence[Manifest]) -> float | None:
+    videos = sum(max(1, len(m.items) + len(m.quarantined)) for m in manifests)
+    return sum(m.seconds for m in manifests) / videos if videos else None

@@ -33,7 +33,6 @@ def print_plan(console: Console, plan: Plan) -> None:
         table.add_column(name, overflow="fold")
     for step, entries in _by_step(plan.entries):
         running = [entry for entry in entries if entry.action == "run"]
-        seconds = [entry.seconds for entry in running if entry.seconds is not None]
         reasons = list(dict.fromkeys(entry.reason for entry in running))
         videos = {video_id for entry in entries for video_id in entry.node.video_ids}
         state = "cached" if not running else f"run {len(running)} of {len(entries)}"
@@ -42,15 +41,17 @@ def print_plan(console: Console, plan: Plan) -> None:
             str(len(entries)),
             str(len(videos) or ""),
             f"[green]{state}[/]" if not running else f"[yellow]{state}[/]",
-            human_seconds(sum(seconds)) if seconds else "",
+            _estimate(running),
             "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else ""),
         )
     console.print(table)
     total = sum(entry.seconds or 0 for entry in plan.to_run)
-    known = all(entry.seconds is not None for entry in plan.to_run)
-    estimate = f", about {human_seconds(total)} of work" if plan.to_run and known else ""
+    unknown = {entry.node.step: None for entry in plan.to_run if entry.seconds is None}
+    estimate = f", about {human_seconds(total)} of work" if total else ""
+    if total and unknown:
+        estimate += f", not counting {', '.join(unknown)}"
     cached = len(plan.entries) - len(plan.to_run)
-    console.print(f"{cached} cached, {len(plan.to_run)} to run{estimate}")
+    console.print(f"{cached} cached, {len(plan.to_run)} to run{estimate}", highlight=False)
 
 
 def print_parts(console: Console, plan: Plan) -> None:
@@ -61,11 +62,20 @@ def print_parts(console: Console, plan: Plan) -> None:
             entry.node.label,
             str(len(entry.node.video_ids) or ""),
             entry.action,
-            "" if entry.seconds is None else human_seconds(entry.seconds),
+            _estimate([entry]),
             entry.reason,
             entry.node.key,
         )
     console.print(table)
+
+
+def _estimate(running: Sequence[Entry]) -> str:
+    """What it will take; ``?`` if it has not run with these parameters yet."""
+    known = [entry.seconds for entry in running if entry.seconds is not None]
+    if known:
+        return human_seconds(sum(known))
+    others = [e.seconds_with_others for e in running if e.seconds_with_others is not None]
+    return f"? ({human_seconds(sum(others))} with other parameters)" if others else ""
 
 
 def _by_step(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ from probe_stages import Count, Grow, Probe
 
 from pipeline.digests import Digests
 from pipeline.expand import Graph, expand
+from pipeline.keys import parameters_of
 from pipeline.ledger import Ledger
 from pipeline.overrides import apply_overrides
-from pipeline.plan import Plan, make_plan
+from pipeline.plan import Plan, find_rates, make_plan
 from pipeline.records import read_record, write_record
 from pipeline.run import run_plan
 from pipeline.store import Store
 from pipeline.supervise import Options
 from stages.sources.folder import Folder
 from storage_schemas.errors import ParameterError, StoreError
+from storage_schemas.manifest import Manifest
 
 
 @pytest.fixture
@@ -128,13 +131,49 @@ def test_a_run_of_one_step_leaves_the_record_of_the_others(store: Store, folder:
     assert set(past) == set(graph.steps)
 
 
-def test_estimate_comes_from_past_rates(store: Store, folder: Path) -> None:
-    graph = open_graph(store, folder, "probe.seconds=0.2")
-    assert all(e.seconds is None for e in plan(store, graph).entries)
-    run(store, graph)
+def test_estimate_comes_from_runs_with_the_same_parameters(store: Store, folder: Path) -> None:
+    """A quick run with others, later than all, must not make it short."""
+    slow = open_graph(store, folder, "probe.seconds=0.2")
+    entries = plan(store, slow).entries
+    assert {(e.seconds, e.seconds_with_others) for e in entries} == {(None, None)}
+    run(store, slow)
     (past,) = (store.read_manifest(key) for key in store.keys("probe"))
     assert past.seconds >= 0.2 * len(past.items)  # the machine may be slow, never faster
-    planned = plan(store, open_graph(store, folder, "probe.seconds=0.21"))
-    (entry,) = [e for e in planned.to_run if e.node.step == "probe"]
-    per_video = past.seconds / len(past.items)
-    assert entry.seconds == pytest.approx(per_video * len(entry.node.video_ids))
+    run(store, open_graph(store, folder), only="probe")
+    (folder / "c.mp4").write_text("c")
+    planned = plan(store, open_graph(store, folder, "probe.seconds=0.2"))
+    entries = [e for e in planned.to_run if e.node.step == "probe"]
+    rate = past.seconds / len(past.items)
+    assert [e.seconds for e in entries] == pytest.approx([rate])
+    planned = plan(store, open_graph(store, folder, "probe.seconds=0.3"))
+    entries = [e for e in planned.to_run if e.node.step == "probe"]
+    assert [e.seconds for e in entries] == [None, None]
+    assert 0 < sum(e.seconds_with_others or 0 for e in entries) < 3 * rate
+
+
+def test_an_estimate_reads_few_manifests_of_a_large_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 3,000 artifacts; older ones with the same parameters are found if they are not few."""
+    stage = Probe(shift=1)
+    manifest = Manifest(
+        key="old", stage="probe", stage_version=1, step="probe", noun="boxes", noun_version=1,
+        parameters=parameters_of(stage), inputs={}, part=None, items=["a", "b"], files={},
+        seconds=3,
+    )  # fmt: skip
+    quick = replace(manifest, parameters=parameters_of(Probe(shift=2)), seconds=1)
+    keys = ["old", *map(str, range(3000))]
+    read: list[str] = []
+
+    def read_manifest(key: str) -> Manifest:
+        read.append(key)
+        return manifest if key == "old" else quick
+
+    monkeypatch.setattr(store, "keys", lambda stage: iter(keys))
+    monkeypatch.setattr(store, "read_manifest", read_manifest)
+    assert find_rates(store, Probe(shift=2)) == (0.5, None)
+    assert len(read) == 8
+    assert find_rates(store, stage) == (None, 0.5)
+    assert len(read) < 90
+    keys[1:1] = ["old"] * 60
+    assert find_rates(store, stage) == (1.5, None)
