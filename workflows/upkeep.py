@@ -33,7 +33,7 @@ def verify(
     ] = False,
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
-    """Compare every file with its digest; exit status 1 if one differs."""
+    """Compare every file with its digest; exit status 1 if damage is found and remains."""
     opened = Store(store)
     keys = find_keys(opened, what) if what else list(opened.keys())
     damaged = []
@@ -46,8 +46,10 @@ def verify(
         if problems:
             damaged.append(key)
     console.print(f"{counted(len(keys), 'artifact')}, {len(damaged)} damaged")
+    left = _discard(opened, damaged) if discard else damaged
     if damaged:
         _tell_remedy(opened, damaged, discard)
+    if left:
         raise typer.Exit(1)
 
 
@@ -80,28 +82,35 @@ def _progressing(store: Store, keys: Sequence[str]) -> Iterator[str]:
             bar.advance(task, sizes[key])
 
 
-def _tell_remedy(store: Store, damaged: Sequence[str], discard: bool) -> None:
-    if not discard:
-        console.print("`tubelet verify --discard` removes them, so that they are computed again by")
-    for key in damaged if discard else ():
-        with store.lock(key):
-            store.discard(key)
-        console.print(f"removed {key}", markup=False, highlight=False)
-    commands = dict.fromkeys(
-        command for key in damaged if (command := _command(store, key)) is not None
-    )
-    for command in commands:
-        console.print(command, markup=False, highlight=False, soft_wrap=True)
-    if not commands:
-        console.print("the recipe that made them; no run of it is recorded here")
+def _discard(store: Store, damaged: Sequence[str]) -> list[str]:
+    """Remove artifacts; those that could not be."""
+    left = []
+    for key in damaged:
+        try:
+            with store.lock(key):
+                store.discard(key)
+        except OSError as error:
+            left.append(key)
+            said = f"{key} cannot be removed: {error.strerror}"
+        else:
+            said = f"removed {key}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+    return left
 
 
-def _command(store: Store, key: str) -> str | None:
-    """What computes an artifact again, from the first recorded run that holds it."""
-    for record in records(store):
-        if key in record.keys():  # noqa: SIM118 - not a mapping
-            return command_of(record, store)
-    return None
+def _tell_remedy(store: Store, damaged: Sequence[str], discarded: bool) -> None:
+    """The commands of the newest runs that hold what is damaged; together they make all of it."""
+    remove = "" if discarded else "`tubelet verify --discard` removes what is damaged; "
+    console.print(f"{remove}this computes it again:", soft_wrap=True)
+    missing = set(damaged)
+    for record in sorted(records(store), key=lambda record: record.created, reverse=True):
+        if record.recipe and not missing.isdisjoint(record.keys()):
+            missing.difference_update(record.keys())
+            command = command_of(record, store)
+            console.print(command, markup=False, highlight=False, soft_wrap=True)
+    if missing:
+        held = f"{counted(len(missing), 'artifact')}, such as {min(missing)}"
+        console.print(f"the recipe of {held}, of which no run is recorded here", soft_wrap=True)
 
 
 def command_of(record: Record, store: Store) -> str:

@@ -14,6 +14,7 @@ import pytest
 from command import tubelet
 from conftest import moving_square
 
+from pipeline.store import Store
 from stages.sources.motion_shapes import write_video
 
 
@@ -54,7 +55,7 @@ def test_verify_names_the_flipped_bit_and_the_command(store: Path, made: Path) -
     command = f"tubelet run small_recipe --set 'folder.path={made / 'my videos'}' --store {store}"
     assert command in out
     assert path.exists()
-    assert "removed slic-" in tubelet("verify", "slic", "--discard", "--store", store, fails=True)
+    assert "removed slic-" in tubelet("verify", "slic", "--discard", "--store", store)
     plan = tubelet("plan", "small_recipe", "--set", f"folder.path={made / 'my videos'}",
                    "--store", store)  # fmt: skip
     assert "4 cached, 1 to run" in plan
@@ -75,8 +76,39 @@ def test_verify_finds_a_changed_manifest(store: Path) -> None:
         out = tubelet("verify", "--store", store, fails=True)
         assert f"{path} is damaged" in out
         assert "5 artifacts, 1 damaged" in out
-    tubelet("verify", "--discard", "--store", store, fails=True)
+    out = tubelet("verify", "--discard", "--store", store)
+    assert "5 artifacts, 1 damaged" in out
     assert "4 artifacts, 0 damaged" in tubelet("verify", "--store", store)
+
+
+def test_verify_names_the_newest_run_that_holds_what_is_damaged(store: Path, made: Path) -> None:
+    """Whatever other recipes have the step, and however they are called."""
+    record = json.loads((store / "runs" / "small_recipe.json").read_text())
+    for name, created in (("a_recipe", "2000"), ("newer", "3000"), ("z_recipe", "2001")):
+        content = record | {"recipe": name, "created": created, "settings": ["slic.seed=1"]}
+        (store / "runs" / f"{name}.json").write_text(json.dumps(content))
+    for stage, file in (("slic", "boxes.arrow"), ("decode", "manifest.json")):
+        (path,) = (store / "artifacts" / stage).rglob(file)
+        flip_bit(path)
+    out = tubelet("verify", "--store", store, fails=True)
+    commands = [line for line in out.splitlines() if line.startswith("tubelet run")]
+    assert commands == [f"tubelet run newer --set slic.seed=1 --store {store}"]
+    shutil.rmtree(store / "runs")
+    assert "the recipe of 2 artifacts, such as decode-" in tubelet(
+        "verify", "--store", store, fails=True
+    )
+
+
+def test_what_cannot_be_discarded_is_an_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = (store / "artifacts" / "slic").rglob("boxes.arrow")
+    flip_bit(path)
+
+    def refuse(self: Store, key: str) -> None:
+        raise PermissionError(13, "Permission denied", key)
+
+    monkeypatch.setattr(Store, "discard", refuse)
+    out = tubelet("verify", "--discard", "--store", store, fails=True)
+    assert f"{path.parent.name} cannot be removed: Permission denied" in out
 
 
 def test_gc_shows_bytes_by_stage_and_leftovers_of_the_dead(store: Path, made: Path) -> None:
