@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from pipeline.child import open_inputs
 from pipeline.expand import Graph, Node
@@ -133,11 +132,11 @@ def _measure(spec: TrainSpec, node: Node, *, seconds: float) -> None:
         if found.bound_by_loading and found.workers < min(found.workers_needed, cores):
             workers = min(found.workers_needed, cores)
             better = Bench(replace(spec, loader_workers=workers), seconds=seconds).measure()
-    table = Table("what", "clips/s", "ms a clip", "waits for data", box=None)
+    rows = []
 
     def row(what: str, rate: float, waiting: float | None = None) -> None:
         share_waited = "" if waiting is None else f"{waiting:.0%}"
-        table.add_row(what, f"{rate:.1f}", f"{1e3 / rate:.2f}", share_waited)
+        rows.append((what, f"{rate:.1f}", f"{1e3 / rate:.2f}", share_waited))
 
     row(f"loader alone, {counted(found.workers, 'worker')}", found.loader)
     row("step alone, batch in memory", found.step)
@@ -148,7 +147,7 @@ def _measure(spec: TrainSpec, node: Node, *, seconds: float) -> None:
         row(f"both together, {counted(better.workers, 'worker')}", better.both, better.waiting)
     where = f"{devices} devices, figures of one" if devices > 1 else "one device"
     console.print(f"{node.step}: {counted(share, 'clip')} a step, {where}", highlight=False)
-    console.print(table)
+    display.print_table(console, ("what", "clips/s", "ms a clip", "waits for data"), rows)
     frames = _smaller_frames(spec, node)
     for line in verdict(found, tried, cores=cores, better=better, smaller_frames=frames):
         console.print(line, markup=False, highlight=False)

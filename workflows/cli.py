@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.store import Store
 from pipeline.supervise import Options
@@ -171,30 +170,27 @@ def show(
     opened = Store(store)
     keys = runs.find_keys(opened, what)
     if len(keys) > 1 or what == keys[0].rpartition("-")[0]:
-        table = Table()
-        table.add_column("key", overflow="fold")
-        for name in ("part", "videos", "quarantined", "size", "created"):
-            table.add_column(name)
-        for key in keys:
-            manifest = opened.read_manifest(key)
-            table.add_row(
-                key, manifest.part or "", str(len(manifest.items)), str(len(manifest.quarantined)),
-                f"{manifest.bytes / 2**20:.1f} MiB", manifest.created,
-            )  # fmt: skip
-        console.print(table)
+        names = ("key", "part", "videos", "quarantined", "size", "created")
+        found = [
+            (
+                m.key, m.part or "", str(len(m.items)), str(len(m.quarantined)),
+                f"{m.bytes / 2**20:.1f} MiB", m.created,
+            )
+            for m in map(opened.read_manifest, keys)
+        ]  # fmt: skip
+        display.print_table(console, names, found)
         return
     key = keys[0]
     manifest = opened.read_manifest(key)
-    table = Table(show_header=False, box=None)
-    for name in ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host"):
-        table.add_row(name, str(getattr(manifest, name)))
-    table.add_row("folder", str(opened.folder(key)))
-    table.add_row("videos", str(len(manifest.items)))
-    for name, value in manifest.parameters.items():
-        table.add_row(f"parameter {name}", str(value))
-    for name, entry in manifest.files.items():
-        table.add_row(f"file {name}", f"{entry.bytes} bytes, {counted(entry.rows, 'row')}")
-    console.print(table)
+    plain = ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host")
+    rows = [(name, str(getattr(manifest, name))) for name in plain]
+    rows += [("folder", str(opened.folder(key))), ("videos", str(len(manifest.items)))]
+    rows += [(f"parameter {name}", str(value)) for name, value in manifest.parameters.items()]
+    rows += [
+        (f"file {name}", f"{entry.bytes} bytes, {counted(entry.rows, 'row')}")
+        for name, entry in manifest.files.items()
+    ]
+    display.print_table(console, ("", ""), rows)
     if manifest.quarantined:
         display.print_quarantine(console, manifest.quarantined)
 

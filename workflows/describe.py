@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from pipeline.graph import Step, walk
 from pipeline.overrides import apply_overrides, changes_of, choose_source
 from pipeline.parameters import Resolved, resolve
-from workflows import recipes
+from workflows import display, recipes
 
 COMMAND_LINE, UNKNOWN = "command line", "not named"
 _IDLE = "no effect"
@@ -91,16 +91,14 @@ def print_constants(console: Console, described: Sequence[Described]) -> None:
             f"[bold]{step.step}[/]{stage} v{step.version}" + (f", reads {reads}" if reads else ""),
             highlight=False,
         )
-        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)  # a name that is cut is no name
-        table.add_column(overflow="fold")
-        table.add_column(overflow="fold")
+        rows = []
         for constant in step.constants:
             source = f"{constant.source} ({_IDLE})" if constant.idle else constant.source
             style = "dim" if constant.idle else ""
-            table.add_row(f"    {constant.name}", str(constant.value), source, style=style)
-        if step.constants:
-            console.print(table, markup=False, highlight=False)
+            cells = (f"    {constant.name}", str(constant.value), source)
+            rows.append([Text(cell, style=style) for cell in cells])
+        if rows:
+            display.print_table(console, ("", "", ""), rows)
 
 
 def as_json(described: Sequence[Described]) -> list[dict[str, Any]]:

@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pipeline.records import Record
 from pipeline.store import Store, write_atomically
 from pipeline.wording import counted
 from stages.report.compare import Comparison, compare, render_comparison
 from storage_schemas.errors import ParameterError
+from workflows import display
 from workflows.options import StoreDir, console
 from workflows.runs import Run, find_run, open_views
 from workflows.session import DEFAULT_STORE
@@ -87,17 +86,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         if not rows:
             continue
         said = True
-        table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-        table.add_column("step")
-        table.add_column("what", overflow="fold")
-        for label in comparison.labels:
-            table.add_column(escape(label), justify="right", overflow="fold")
-        if title == "metrics":
-            table.add_column("change", justify="right")
-        for row in rows:
-            cells = [row.step, row.what, *row.values]
-            table.add_row(*map(escape, cells), *([row.change] if title == "metrics" else []))
-        console.print(table)
+        change = ["change"] if title == "metrics" else []
+        cells = [[row.step, row.what, *row.values, *(row.change for _ in change)] for row in rows]
+        names = ["step", "what", *comparison.labels, *change]
+        display.print_table(console, names, cells, right=range(2, len(names)), title=title)
     if not said:
         console.print("no difference")
     totals = ", ".join(

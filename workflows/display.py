@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.plan import Entry, Plan
 from pipeline.run import Result
@@ -20,7 +22,51 @@ from storage_schemas.metrics import MetricRow, Metrics, side_by_side
 from storage_schemas.report import REPORT_NAME
 
 _SECONDS_BETWEEN_LINES = 5.0
+_LEAST_WIDTH = 12  # letters that a cell is folded to
 _MAIN = ("top-1", "R@1", "IoU", "BG-gap", "drop")  # numbers that a run ends with
+
+
+def print_table(
+    console: Console,
+    names: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    whole: Collection[int] = (0,),
+    right: Collection[int] = (),
+    title: str | None = None,
+) -> None:
+    """Print rows in columns, of which nothing is cut.
+
+    Cells are folded where the console is narrow; where that would leave them a few letters,
+    lines run on, and it is the terminal that folds them.
+
+    Parameters
+    ----------
+    console : Console
+    names : sequence of str
+        Of the columns; no heads are printed if all are empty.
+    rows : iterable of sequence of str or Text
+        Text in brackets is no markup.
+    whole, right : collection of int
+        Columns whose cells stay on one line; those that are aligned to the right.
+    title : str, optional
+    """
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    table = Table(
+        box=None, pad_edge=False, show_header=any(names), title=title, title_justify="left"
+    )
+    widths, least = [], []
+    for i, name in enumerate(names):
+        widths.append(max(cell.cell_len for cell in [Text(name), *(row[i] for row in cells)]))
+        least.append(widths[-1] if i in whole else min(widths[-1], _LEAST_WIDTH))
+        justify: Literal["right", "left"] = "right" if i in right else "left"
+        table.add_column(Text(name), overflow="fold", min_width=least[-1], justify=justify)
+    for row in cells:
+        table.add_row(*row)
+    between = 2 * (len(names) - 1)
+    if sum(least) + between > console.width:
+        table.width = sum(widths) + between
+    console.print(table, crop=False)
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -28,23 +74,19 @@ def print_plan(console: Console, plan: Plan) -> None:
     for step, notes in plan.graph.notes.items():
         for note in notes:
             console.print(f"{step}: {note}", markup=False, style="yellow")
-    table = Table(box=None, pad_edge=False)
-    for name in ("step", "parts", "videos", "state", "estimate", "why"):
-        table.add_column(name, overflow="fold")
+    rows = []
     for step, entries in _by_step(plan.entries):
         running = [entry for entry in entries if entry.action == "run"]
         reasons = list(dict.fromkeys(entry.reason for entry in running))
         videos = {video_id for entry in entries for video_id in entry.node.video_ids}
         state = "cached" if not running else f"run {len(running)} of {len(entries)}"
-        table.add_row(
-            step,
-            str(len(entries)),
-            str(len(videos) or ""),
-            f"[green]{state}[/]" if not running else f"[yellow]{state}[/]",
-            _estimate(running),
-            "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else ""),
+        why = "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "")
+        shown = Text(state, style="yellow" if running else "green")
+        rows.append(
+            (step, str(len(entries)), str(len(videos) or ""), shown, _estimate(running), why)
         )
-    console.print(table)
+    names = ("step", "parts", "videos", "state", "estimate", "why")
+    print_table(console, names, rows, whole=(0, 3))
     total = sum(entry.seconds or 0 for entry in plan.to_run)
     unknown = {entry.node.step: None for entry in plan.to_run if entry.seconds is None}
     estimate = f", about {human_seconds(total)} of work" if total else ""
@@ -56,9 +98,9 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def print_parts(console: Console, plan: Plan) -> None:
     """One line a part: state, videos, key, and why it runs."""
-    table = Table("step and part", "videos", "state", "estimate", "why", "key", box=None)
-    for entry in plan.entries:
-        table.add_row(
+    names = ("step and part", "videos", "state", "estimate", "why", "key")
+    rows = [
+        (
             entry.node.label,
             str(len(entry.node.video_ids) or ""),
             entry.action,
@@ -66,16 +108,18 @@ def print_parts(console: Console, plan: Plan) -> None:
             entry.reason,
             entry.node.key,
         )
-    console.print(table)
+        for entry in plan.entries
+    ]
+    print_table(console, names, rows, whole=(5,))
 
 
 def _estimate(running: Sequence[Entry]) -> str:
-    """What it will take; ``?`` if it has not run with these parameters yet."""
+    """What it will take; ``? (was 3 s)`` if it has only run with other parameters."""
     known = [entry.seconds for entry in running if entry.seconds is not None]
     if known:
         return human_seconds(sum(known))
     others = [e.seconds_with_others for e in running if e.seconds_with_others is not None]
-    return f"? ({human_seconds(sum(others))} with other parameters)" if others else ""
+    return f"? (was {human_seconds(sum(others))})" if others else ""
 
 
 def _by_step(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
@@ -185,14 +229,17 @@ def print_metrics(console: Console, rows: Sequence[MetricRow]) -> None:
             text = f"{100 * row.value:.1f} %" if row.unit == "share" else f"{row.value:.3g}"
             lines.setdefault((name, row.metric, row.n), {})[row.encoder] = text
     encoders = side_by_side(name for values in lines.values() for name in values)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("protocol", overflow="fold")
-    table.add_column("", no_wrap=True)
-    for name in (*encoders, "videos"):
-        table.add_column(name, no_wrap=True, justify="right")
-    for (protocol, metric, count), values in lines.items():
-        table.add_row(protocol, metric, *(values.get(name, "") for name in encoders), str(count))
-    console.print(table)
+    figures = (*encoders, "videos")
+    print_table(
+        console,
+        ("protocol", "", *figures),
+        [
+            (protocol, metric, *(values.get(name, "") for name in encoders), str(count))
+            for (protocol, metric, count), values in lines.items()
+        ],
+        whole=range(1, len(figures) + 2),
+        right=range(2, len(figures) + 2),
+    )
     console.print(
         f"these are the main ones of {len(rows)} numbers: the report and `tubelet metrics STAGE` "
         "have all of them",
@@ -202,10 +249,8 @@ def print_metrics(console: Console, rows: Sequence[MetricRow]) -> None:
 
 def print_quarantine(console: Console, rows: Sequence[QuarantineRow]) -> None:
     """Rejected videos with their causes."""
-    table = Table("video", "stage", "error", "cause", title="quarantine")
-    for row in rows:
-        table.add_row(row.video_id, row.stage, row.error, row.message)
-    console.print(table)
+    cells = [(row.video_id, row.stage, row.error, row.message) for row in rows]
+    print_table(console, ("video", "stage", "error", "cause"), cells, title="quarantine")
 
 
 def human_seconds(seconds: float) -> str:

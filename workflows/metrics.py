@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from pipeline.store import Store
 from storage_schemas.errors import ParameterError
 from storage_schemas.metrics import MetricRow, Metrics
+from workflows import display
 from workflows.options import StoreDir, console
 from workflows.runs import find_keys
 from workflows.session import DEFAULT_STORE
@@ -40,18 +40,17 @@ def metrics(
 
         again = computed_again(content)
     console.print(found, highlight=False)
-    table = Table(box=None, pad_edge=False)
+    rows = []
     names = ["protocol", "preset", "version", "encoder", "split", "metric", "value", "95 %", "n"]
-    for name in [*names, "again"] if recompute else names:
-        table.add_column(name, overflow="fold")
+    names += ["again"] if recompute else []
     for row, value in again:
         cells = [row.protocol, row.preset, str(row.version), row.encoder, row.split, row.metric]
         interval = "" if row.low is None else f"{row.low:.4f}-{row.high:.4f}"
         cells += [f"{row.value:.4f}", interval, str(row.n)]
         if recompute:
             cells.append("no answers" if value is None else f"{value:.4f}")
-        table.add_row(*cells)
-    console.print(table)
+        rows.append(cells)
+    display.print_table(console, names, rows)
     wrong = [row for row, v in again if v is not None and abs(v - row.value) > _TOLERANCE]
     if recompute:
         console.print(f"{len(again)} numbers, {len(wrong)} differ from their answers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from rich.console import Console
 
 console = Console()
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = 100_000  # what reads a pipe or a file wants whole lines
 
 StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.")]
 Set = Annotated[

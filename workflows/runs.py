@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from pipeline import records
 from pipeline.child import lineage
@@ -17,6 +15,7 @@ from pipeline.store import Store
 from pipeline.wording import counted, suggest
 from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.manifest import ArtifactView
+from workflows import display
 from workflows.options import StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph
 
@@ -112,18 +111,16 @@ def _of_artifact(store: Store, key: str) -> Record:
 
 def list_runs(store: StoreDir = DEFAULT_STORE) -> None:
     """Runs that the store remembers, with what they were asked for."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "recipe", "began", "artifacts", "settings"):
-        table.add_column(name, overflow="fold")
     opened = Store(store)
     pinned = {record.name for record in records.pins(opened)}
-    for record in records.records(opened):
-        pin = " [green](pinned)[/]" if record.name in pinned else ""
-        table.add_row(
-            f"{escape(record.name)}{pin}", record.recipe, record.created,
-            str(len(record.keys())), escape(" ".join(record.settings)),
-        )  # fmt: skip
-    console.print(table)
+    rows = [
+        (
+            record.name + (" (pinned)" if record.name in pinned else ""), record.recipe,
+            record.created, str(len(record.keys())), " ".join(record.settings),
+        )
+        for record in records.records(opened)
+    ]  # fmt: skip
+    display.print_table(console, ("run", "recipe", "began", "artifacts", "settings"), rows)
 
 
 def pin(

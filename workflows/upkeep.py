@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from pipeline.collect import Garbage, find_garbage, reached, remove, staged
 from pipeline.keys import key_of
@@ -19,6 +18,7 @@ from stages.report.report import human_size
 from storage_schemas.errors import StoreError
 from storage_schemas.labels import Labels
 from storage_schemas.videos import VideoFile
+from workflows import display
 from workflows.options import StoreDir, console
 from workflows.runs import find_keys, find_run
 from workflows.session import DEFAULT_STORE
@@ -161,11 +161,11 @@ def _print_garbage(found: Sequence[Garbage], word: str, each: bool) -> None:
                 soft_wrap=True,
             )
         return
-    table = Table("", "stage", "number", "size", title=word, title_justify="left", box=None)
+    rows = []
     groups: dict[tuple[str, str], list[Garbage]] = {}
     for garbage in found:
         groups.setdefault((garbage.kind, garbage.stage), []).append(garbage)
     for (kind, stage), group in sorted(groups.items()):
         size = human_size(sum(garbage.bytes for garbage in group))
-        table.add_row(kind, stage, str(len(group)), size)
-    console.print(table)
+        rows.append((kind, stage, str(len(group)), size))
+    display.print_table(console, ("", "stage", "number", "size"), rows, title=word)
