@@ -20,8 +20,8 @@ from pipeline.store import Store
 from pipeline.supervise import Options
 from pipeline.wording import counted
 from storage_schemas.errors import ParameterError
-from workflows import display
-from workflows.options import LoaderWorkers, Recipe, Set, StoreDir, console
+from workflows import display, options
+from workflows.options import Data, Recipe, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph
 
 if TYPE_CHECKING:
@@ -38,23 +38,34 @@ def bench() -> None:
 @bench_app.command("train")
 def bench_train(
     recipe: Recipe = "demo",
+    data: Data = None,
     settings: Set = None,
     store: StoreDir = DEFAULT_STORE,
     step: Annotated[str, typer.Option(help="Which step trains.")] = "pretrain",
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 8.0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the training.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    loader_workers: LoaderWorkers = None,
+    workers: options.Workers = Options.workers,
+    threads: options.Threads = Options.threads,
+    device: options.Device = Options.device,
+    loader_workers: options.LoaderWorkers = None,
+    item_timeout: options.ItemTimeout = Options.item_timeout_seconds,
+    max_failed_fraction: options.MaxFailedFraction = Options.max_failed_fraction,
 ) -> None:
     """Say whether a training is bound by loading or by compute, and what to do about it.
 
     Measures the loader alone, the step alone with a batch in memory, and both together.
-    What the training reads is computed first, if the store lacks it.
+    What the training reads is computed first, without a server, if the store lacks it.
     """
     opened = Store(store)
-    graph = open_graph(Request(recipe, settings or []), opened)
+    graph = open_graph(Request(recipe, settings or [], data=data), opened)
     node = _training(graph, step)
-    _compute_inputs(graph, node, opened, Options(threads=threads, device=device))
+    how = Options(
+        workers=workers,
+        threads=threads,
+        device=device,
+        item_timeout_seconds=item_timeout,
+        max_failed_fraction=max_failed_fraction,
+    )
+    _compute_inputs(graph, node, opened, how)
     with tempfile.TemporaryDirectory() as folder:
         context = Context(
             work=Path(folder), threads=threads, device=device, loader_workers=loader_workers
@@ -77,7 +88,7 @@ def _training(graph: Graph, step: str) -> Node:
     return trainings[0]
 
 
-def _compute_inputs(graph: Graph, node: Node, store: Store, options: Options) -> None:
+def _compute_inputs(graph: Graph, node: Node, store: Store, how: Options) -> None:
     """Run what the node rests on, as far as the store lacks it."""
     needed: set[str] = set()
 
@@ -94,7 +105,7 @@ def _compute_inputs(graph: Graph, node: Node, store: Store, options: Options) ->
     if plan.to_run:
         display.print_plan(console, plan)
         with display.watching(console) as watcher:
-            run_plan(plan, store, options, on_event=watcher).check(options.max_failed_fraction)
+            run_plan(plan, store, how, on_event=watcher).check(how.max_failed_fraction)
 
 
 def _spec_of(node: Node, store: Store, context: Context) -> TrainSpec:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -42,9 +42,9 @@ from workflows.why import why
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="From a folder of videos to self-supervised encoders: staged, cached, resumable.",
 )
-app.add_typer(quarantine_app, name="quarantine")
 
 
 def main() -> None:
@@ -58,7 +58,6 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command()
 def run(
     recipe: Recipe,
     data: Data = None,
@@ -75,7 +74,7 @@ def run(
     item_timeout: options.ItemTimeout = Options.item_timeout_seconds,
     max_failed_fraction: options.MaxFailedFraction = Options.max_failed_fraction,
 ) -> None:
-    """Compute what the store lacks of a recipe."""
+    """Compute what the store lacks of a recipe: ``tubelet run preprocess --data ~/videos``."""
     request = Request(
         recipe, settings or [], data=data, only=only, from_step=from_step, force=force
     )
@@ -104,7 +103,6 @@ def run(
     result.check(max_failed_fraction)
 
 
-@app.command()
 def plan(
     recipe: Recipe,
     data: Data = None,
@@ -142,9 +140,8 @@ def _hash_progress() -> Callable[[Path, int], None]:
     return hashed
 
 
-@app.command()
 def show(
-    what: Annotated[str, typer.Argument(metavar="KEY|STAGE")],
+    what: options.KeyOrStage,
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Write a contact sheet of what was found (JPEG).")
     ] = False,
@@ -159,7 +156,7 @@ def show(
 ) -> None:
     """Describe an artifact, list those of a stage, or write pictures of one.
 
-    Of a stage's artifacts the newest is pictured. With both --sheet and --video the sheet
+    With both --sheet and --video the sheet
     is of that video. Frames that a stage did not look at show the marks of the last one.
     """
     if sheet or video is not None:
@@ -220,7 +217,6 @@ def _write_pictures(
         console.print(f"video: {path}", soft_wrap=True, highlight=False, markup=False)
 
 
-@app.command()
 def ui(
     store: StoreDir = DEFAULT_STORE,
     port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
@@ -232,20 +228,24 @@ def ui(
             threading.Event().wait()
 
 
-app.command("stages")(catalogue.list_stages)
-app.command("methods")(catalogue.list_methods)
-app.command("recipes")(catalogue.list_recipes)
-app.command("describe")(catalogue.describe)
-app.command("doctor")(doctor)
-app.command("why")(why)
-app.command("verify")(upkeep.verify)
-app.command("gc")(upkeep.gc)
-app.command("export")(export)
-app.command("diff")(diff)
-app.command("sweep")(sweep)
-app.command("runs")(runs.list_runs)
-app.command("pin")(runs.pin)
-app.command("unpin")(runs.unpin)
-app.command("metrics")(metrics)
-app.command("serve")(serve)
-app.add_typer(bench_app, name="bench")
+PANELS: Mapping[str, Mapping[str, Callable[..., None]]] = {
+    "Run": {"run": run, "plan": plan, "sweep": sweep},
+    "Look at results": {
+        "show": show, "metrics": metrics, "diff": diff, "runs": runs.list_runs, "why": why,
+        "export": export,
+    },
+    "What there is": {
+        "recipes": catalogue.list_recipes, "stages": catalogue.list_stages,
+        "methods": catalogue.list_methods, "describe": catalogue.describe,
+    },
+    "Prefect": {"ui": ui, "serve": serve},
+    "Care": {
+        "verify": upkeep.verify, "gc": upkeep.gc, "pin": runs.pin, "unpin": runs.unpin,
+        "doctor": doctor,
+    },
+}  # fmt: skip
+for _panel, _commands in PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(bench_app, name="bench", rich_help_panel="Run")
+app.add_typer(quarantine_app, name="quarantine", rich_help_panel="Care")

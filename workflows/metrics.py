@@ -10,7 +10,7 @@ from pipeline.store import Store
 from storage_schemas.errors import ParameterError
 from storage_schemas.metrics import MetricRow, Metrics
 from workflows import display
-from workflows.options import StoreDir, console
+from workflows.options import KeyOrStage, StoreDir, console
 from workflows.runs import find_keys
 from workflows.session import DEFAULT_STORE
 
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-9
 
 
 def metrics(
-    key: Annotated[str, typer.Argument(metavar="KEY|STAGE", help="Of a stage, its newest.")],
+    what: KeyOrStage,
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Compute each number again from the answers.")
     ] = False,
@@ -26,7 +26,7 @@ def metrics(
 ) -> None:
     """Print the numbers of an evaluation; with --recompute, exit status 1 if one differs."""
     opened = Store(store)
-    found = find_keys(opened, key)[-1]
+    found = find_keys(opened, what)[-1]
     manifest = opened.read_manifest(found)
     if manifest.noun != Metrics.name:
         raise ParameterError(

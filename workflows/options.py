@@ -16,7 +16,11 @@ if not console.is_terminal and "COLUMNS" not in os.environ:
 StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="Override a parameter; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="STAGE.PARAM=VALUE",
+        help="Override a parameter (`tubelet describe RECIPE` has all); repeatable.",
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -28,15 +32,21 @@ From = Annotated[
     typer.Option("--from", metavar="STAGE", help="Compute this stage and what rests on it anew."),
 ]
 Force = Annotated[str | None, typer.Option(metavar="STAGE", help="Compute this stage anew.")]
-Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a dotted path to one.")]
+Recipe = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="As `tubelet recipes` lists them, or a dotted path.")
+]
 LoaderWorkers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes that make training views, a device; default: by device."),
 ]
-NoPrefect = Annotated[bool, typer.Option(help="Run without any server.")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Run without any server.")]
 Workers = Annotated[int, typer.Option(min=1, help="Stages at a time.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+KeyOrStage = Annotated[
+    str,
+    typer.Argument(metavar="KEY|STAGE", help="A key or its beginning; of a stage the newest."),
+]
 ItemTimeout = Annotated[
     float, typer.Option(min=1, help="Seconds without news before a video counts as hanging.")
 ]

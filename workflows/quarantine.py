@@ -24,7 +24,7 @@ from workflows.session import DEFAULT_STORE, Request, open_graph
 from workflows.upkeep import command_of
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Videos that were rejected, and why.")
-Of = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Only this run; default: all.")]
+Of = Annotated[str | None, typer.Argument(metavar="RUN", help="Only this run; default: all.")]
 
 
 @quarantine_app.command("list")
@@ -42,7 +42,7 @@ def list_(run: Of = None, store: StoreDir = DEFAULT_STORE) -> None:
 
 @quarantine_app.command("allow")
 def allow_(
-    video_ids: Annotated[list[str], typer.Argument(metavar="VIDEO_ID...")],
+    video_ids: Annotated[list[str], typer.Argument(metavar="VIDEO_ID")],
     reason: Annotated[str, typer.Option(help="Why they may be missing.")] = "accepted",
     remove: Annotated[bool, typer.Option("--remove", help="Allow them no longer.")] = False,
     store: StoreDir = DEFAULT_STORE,
@@ -88,7 +88,7 @@ def export_(
 def retry_(
     recipe: Recipe,
     video_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIDEO_ID...]", help="Default: all.")
+        list[str] | None, typer.Argument(metavar="VIDEO_ID", help="Default: all.")
     ] = None,
     store: StoreDir = DEFAULT_STORE,
     threads: options.Threads = Options.threads,

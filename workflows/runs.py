@@ -24,8 +24,9 @@ _BETWEEN_SETTINGS = re.compile(r",(?=\w+(?:\.\w+)+=|source=)")
 Run = Annotated[
     str,
     typer.Argument(
+        metavar="RUN",
         help="RECIPE (its last run), RECIPE~1 (the one before), RECIPE@stage.param=value, "
-        "the name of a pin, or the KEY of an artifact."
+        "the name of a pin, or the KEY of an artifact.",
     ),
 ]
 
@@ -110,7 +111,13 @@ def _of_artifact(store: Store, key: str) -> Record:
 
 
 def list_runs(store: StoreDir = DEFAULT_STORE) -> None:
-    """Runs that the store remembers, with what they were asked for."""
+    """Runs that the store remembers, with what they were asked for.
+
+    RECIPE is the last run of a recipe, RECIPE~1 the one before it, and so on to RECIPE~20. A run
+    that is about the same artifacts as the last one takes its place, so the same command given
+    twice is one run. What is pinned has a name of its own; ``sweep`` pins each of its variants
+    as RECIPE@stage.param=value.
+    """
     opened = Store(store)
     pinned = {record.name for record in records.pins(opened)}
     rows = [
@@ -136,7 +143,9 @@ def pin(
 
 
 def unpin(
-    names: Annotated[list[str], typer.Argument(help="As `tubelet runs` lists them.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="As `tubelet runs` lists them.")
+    ],
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Let ``gc`` remove runs that were pinned."""

@@ -20,7 +20,7 @@ DEPLOYMENT = "served"
 def serve(
     flows: Annotated[
         list[str] | None,
-        typer.Argument(help="ingest, pretrain, evaluate, full; default: all of them."),
+        typer.Argument(metavar="FLOW", help="ingest, pretrain, evaluate, full; default: all."),
     ] = None,
     data: Data = None,
     settings: Set = None,

@@ -26,7 +26,7 @@ from workflows.session import DEFAULT_STORE
 
 def verify(
     what: Annotated[
-        str | None, typer.Argument(metavar="[KEY|STAGE]", help="Default: everything.")
+        str | None, typer.Argument(metavar="KEY|STAGE", help="Default: everything.")
     ] = None,
     discard: Annotated[
         bool, typer.Option("--discard", help="Remove what is damaged; the next run remakes it.")

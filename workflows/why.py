@@ -12,7 +12,7 @@ from pipeline.store import Store
 from pipeline.wording import counted
 from storage_schemas.manifest import Manifest
 from storage_schemas.videos import VideoFile
-from workflows.options import StoreDir, console
+from workflows.options import KeyOrStage, StoreDir, console
 from workflows.runs import find_keys
 from workflows.session import DEFAULT_STORE
 
@@ -20,7 +20,7 @@ _VIDEOS = 8
 
 
 def why(
-    what: Annotated[str, typer.Argument(metavar="KEY|STAGE", help="Of a stage, its newest.")],
+    what: KeyOrStage,
     all_: Annotated[bool, typer.Option("--all", help="Every part and every video.")] = False,
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
