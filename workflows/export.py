@@ -44,7 +44,9 @@ def export(
         list[str] | None,
         typer.Option(metavar="STAGE|KEY", help="Labels, tubes or boxes to add; repeatable."),
     ] = None,
-    max_bytes: Annotated[int, typer.Option(min=10_240, help="Of a tar.")] = _MAX_BYTES,
+    max_bytes: Annotated[
+        int, typer.Option(min=10_240, help="Of a tar; a video that is larger has one of its own.")
+    ] = _MAX_BYTES,
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Write shards as WebDataset tars, the same bytes each time.
@@ -62,6 +64,12 @@ def export(
     size = human_size(sum(path.stat().st_size for path in paths))
     found = f"{counted(videos, 'video')} in {counted(len(paths), 'tar')}"
     console.print(f"{found}, {size}: {to}", highlight=False, soft_wrap=True)
+    if larger := [path for path in paths if path.stat().st_size > max_bytes]:
+        console.print(
+            f"{counted(len(larger), 'tar')} of one video each exceed --max-bytes {max_bytes}, "
+            f"such as {larger[0]}",
+            style="yellow", highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def find_shards(store: Store, what: str) -> tuple[list[Manifest], Record]:

@@ -21,11 +21,12 @@ from pipeline.pictures import stack
 from pipeline.sheet import contact_sheet
 from pipeline.stage import GatherStage, Stage, VideoStage
 from pipeline.store import Store
-from pipeline.wording import suggest
+from pipeline.wording import counted, suggest
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.frames import Frames
 from storage_schemas.jpeg import decode_jpeg, encode_jpeg
+from storage_schemas.labels import Labels
 from storage_schemas.manifest import PREVIEW_NAME, Manifest
 from storage_schemas.noun import ItemNoun
 from storage_schemas.shards import Shard
@@ -211,7 +212,7 @@ def open_gathered(
     if not names:
         raise nothing
     if video_id not in names:
-        raise _no_such_video(video_id, names, f"the pictures of {manifest.key}")
+        raise _not_pictured(video_id, names, found, f"the pictures of {manifest.key}")
     return found
 
 
@@ -264,6 +265,19 @@ def _unknown_video(
             if row.video_id == video_id:
                 return ParameterError(f"{row.stage} rejected {video_id!r}: {row.message}")
     names = sorted({name for manifest in found for name in manifest.items})
+    return _no_such_video(video_id, names, where)
+
+
+def _not_pictured(
+    video_id: str, names: Sequence[str], found: Gathered, where: str
+) -> ParameterError:
+    """Says of a video of the data set why it has no picture, of another what it may be."""
+    labels = [one for one in found.inputs.values() if isinstance(one, Labels)]
+    for row in (row for one in labels for row in one.rows if row.video_id == video_id):
+        return ParameterError(
+            f"{video_id!r} is of the {row.split} split, and {where} are of "
+            f"{counted(len(names), 'test video')} only, such as {names[0]!r}"
+        )
     return _no_such_video(video_id, names, where)
 
 

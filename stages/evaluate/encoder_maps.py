@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ class EncoderMaps(MapStage, name="encoder_maps", version=1):
     foreground : Foreground
         How the mask is made.
     """
+
+    words: ClassVar[Mapping[str, str]] = {
+        "caam": "all channels of the encoder, added up",
+        "fame_mask": "what moves, without an encoder",
+    }
 
     num_clips: int = Field(2, ge=1)
     foreground: Foreground = Foreground()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from stages.evaluate.clips import EvaluationViews
 from stages.evaluate.presets import VIEWS, ViewsPreset
 from stages.evaluate.split import rows_to_test
 from stages.evaluate.stream import evaluation_devices
+from storage_schemas.activation_maps import ActivationMap
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Items
 from storage_schemas.shards import Shard
@@ -42,6 +44,8 @@ class MapStage(EvaluationViews, GatherStage, kind=True):
         name: {key: value for key, value in views.items() if key not in ("num_clips", "num_crops")}
         for name, views in VIEWS.items()
     }
+
+    words: ClassVar[Mapping[str, str]] = {}  # kind -> what it is, where maps have no text
 
     preset: ViewsPreset = "none"
     num_videos: int = Field(8, ge=1)
@@ -80,17 +84,20 @@ class MapStage(EvaluationViews, GatherStage, kind=True):
         """The first videos, as many as find room."""
         rows = len(clips_of(next(iter(output.videos.values())))[0]) + 1
         shown = list(output.videos)[: max(1, _ROWS // rows)]
-        return stack([map_sheet(output.videos[v], inputs["shards"][v]) for v in shown], gap=12)
+        return stack([self.sheet(v, output, **inputs) for v in shown], gap=12)
 
     def pictured(self, output: Any, **inputs: Any) -> Sequence[str]:
         return list(output.videos)
 
     def sheet(self, video_id: str, output: Any, **inputs: Any) -> NDArray[np.uint8]:
         """All maps of a video."""
-        return map_sheet(output.videos[video_id], inputs["shards"][video_id])
+        return map_sheet(self._explained(output.videos[video_id]), inputs["shards"][video_id])
 
     def film(
         self, video_id: str, output: Any, **inputs: Any
     ) -> tuple[Iterator[NDArray[np.uint8]], NDArray[np.float64]]:
         """A clip, and its maps beside it."""
-        return map_film(output.videos[video_id], inputs["shards"][video_id])
+        return map_film(self._explained(output.videos[video_id]), inputs["shards"][video_id])
+
+    def _explained(self, maps: Sequence[ActivationMap]) -> list[ActivationMap]:
+        return [replace(one, text=one.text or self.words.get(one.kind, "")) for one in maps]

@@ -60,6 +60,16 @@ def test_a_run_with_its_boxes(store: Path, tmp_path: Path) -> None:
         assert "cls" not in sample
 
 
+def test_a_video_that_is_larger_than_a_tar_is_told_of(store: Path, tmp_path: Path) -> None:
+    at = ("--store", store)
+    out = tubelet("export", "small_recipe", tmp_path / "a", "--max-bytes", 10_240, *at)
+    paths = sorted((tmp_path / "a").iterdir())
+    assert len(paths) == 3
+    assert all(path.stat().st_size > 10_240 for path in paths)
+    assert f"3 tars of one video each exceed --max-bytes 10240, such as {paths[0]}" in out
+    assert "exceed" not in tubelet("export", "small_recipe", tmp_path / "b", *at)
+
+
 def test_one_shard_by_key_in_one_file(store: Path, tmp_path: Path) -> None:
     (shard,) = (store / "artifacts" / "shard").iterdir()
     for name in ("a.tar", "b.tar"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipeline.stage import Context
+from stages.evaluate import map_stage
 from stages.evaluate.encoder_maps import EncoderMaps, asked_box
 from stages.learning.encoder_spec import EncoderSpec
 from stages.learning.encoders import build, load_encoder
@@ -39,7 +40,12 @@ def videos(make_frames: Any, tmp_path: Path) -> dict[str, Any]:
     return {"shards": Items(Shard, [folder]), "labels": Labels(rows)}
 
 
-def test_caam_and_masks(tiny_encoder: EncoderFiles, videos: dict[str, Any], tmp_path: Path) -> None:
+def test_caam_and_masks(
+    tiny_encoder: EncoderFiles,
+    videos: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inputs = {"encoder": tiny_encoder, **videos}
     stage = EncoderMaps(
         num_clips=1, num_frames=8, size=48, foreground={"area": 0.1, "by": "motion"}
@@ -62,6 +68,11 @@ def test_caam_and_masks(tiny_encoder: EncoderFiles, videos: dict[str, Any], tmp_
         assert mask.values_THW[0, 8:24].sum() > 0.9 * mask.values_THW.sum()
         np.testing.assert_allclose(mask.view_xyxy, [8, 0, 56, 48])
     assert stage.preview(maps, **inputs).ndim == 3
+    drawn = []
+    monkeypatch.setattr(map_stage, "map_sheet", lambda maps, video: drawn.extend(maps))
+    stage.sheet("0.mp4", maps, **inputs)
+    assert {one.kind for one in drawn} == {"caam", "fame_mask"}
+    assert all(one.text for one in drawn), "a name like caam tells nobody anything"
 
 
 def trained(folder: Path, method: Method) -> EncoderFiles:
