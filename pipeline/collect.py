@@ -17,7 +17,7 @@ from pipeline.store import Store
 from storage_schemas.errors import StoreError
 from storage_schemas.manifest import MANIFEST_NAME
 
-Kind = Literal["artifact", "remains", "staging", "temporary"]
+Kind = Literal["artifact", "remains", "staging", "temporary", "lock"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Garbage:
 
     ``artifact``; ``remains`` of one whose removal was interrupted; ``staging``, unfinished
     work of a run that nobody remembers; ``temporary``, a small file that a process left
-    when it died while writing it.
+    when it died while writing it; ``lock``, the empty lock file of a key that is nothing else.
     """
 
     key: str
@@ -57,6 +57,10 @@ def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
     for key, size in staged(store).items():
         if key not in live:
             found.append(Garbage(key, "staging", size))
+    known = {*store.keys(), *live, *(garbage.key for garbage in found)}
+    for path in sorted((store.root / "locks").glob("*-*.lock")):
+        if path.stem not in known:
+            found.append(Garbage(path.stem, "lock", 0))
     for pattern in (".*.tmp", "runs/.*.tmp", "runs/*/.*.tmp", "pins/.*.tmp"):
         for path in sorted(store.root.glob(pattern)):
             if _writer_is_dead(path):
@@ -98,11 +102,15 @@ def remove(store: Store, garbage: Garbage) -> bool:
         raise StoreError(f"{garbage.key} is in use")
 
     try:
-        with lock_file(store.root / "locks" / f"{garbage.key}.lock", on_wait=refuse):
+        with lock_file(store.root / "locks" / f"{garbage.key}.lock", on_wait=refuse) as lock:
+            if garbage.kind == "lock":
+                lock.remove()
+                return True
             if garbage.kind == "staging":
                 shutil.rmtree(store.root / "staging" / garbage.key, ignore_errors=True)
             else:
                 store.discard(garbage.key)
+            lock.remove()
     except StoreError:
         if waited:
             return False

@@ -2,6 +2,11 @@
 
 The descriptor is inheritable: a child that is given it shares the lock, so work that
 outlives a killed parent still keeps others away from the same key.
+
+A lock file may be removed, by who holds it and by no one else. So a file stays at its path for
+as long as it is locked, and who gets a lock looks whether its file is still the one at the path:
+if not, the file was removed while it waited, and it begins anew. Two that hold a path at the
+same time would hold one file.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ class lock_file:
     Parameters
     ----------
     path : Path
-        Created if missing and never removed (removing a lock file is a race).
+        Created if missing; left there, but for `remove`.
 
     Attributes
     ----------
@@ -43,18 +48,36 @@ class lock_file:
         self.descriptor = -1
 
     def __enter__(self) -> Self:
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+        while True:
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self.on_wait:
-                    self.on_wait()
-                self._wait()
-        except BaseException:
+                try:
+                    fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if self.on_wait:
+                        self.on_wait()
+                    self._wait()
+                if self._is_in_place():
+                    return self
+            except BaseException:
+                os.close(self.descriptor)
+                raise
             os.close(self.descriptor)
-            raise
-        return self
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that is locked is the one at the path, and was not removed."""
+        try:  # opened, for a network file system may remember names, but asks on opening
+            there = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            return os.path.sameopenfile(self.descriptor, there)
+        finally:
+            os.close(there)
+
+    def remove(self) -> None:
+        """Remove the file; only while it is held, see the module docstring."""
+        self.path.unlink(missing_ok=True)
 
     def _wait(self) -> None:
         if self.stop is None:

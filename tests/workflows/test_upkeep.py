@@ -14,6 +14,7 @@ import pytest
 from command import tubelet
 from conftest import moving_square
 
+from pipeline.locks import lock_file
 from pipeline.store import Store
 from stages.sources.motion_shapes import write_video
 
@@ -136,6 +137,25 @@ def test_gc_shows_bytes_by_stage_and_leftovers_of_the_dead(store: Path, made: Pa
     assert [path.name for path in (store / "runs").iterdir()] == [f".y.json.{os.getpid()}.tmp"]
     assert not list((store / "staging").iterdir())
     assert "3 artifacts, 0 damaged" in tubelet("verify", "--store", store)
+
+
+def test_gc_removes_locks_that_nobody_needs(store: Path) -> None:
+    locks = store / "locks"
+    held, idle = locks / "slic-1.lock", locks / "slic-2.lock"
+    idle.touch()
+    (locks / "allowed.lock").touch()
+    (key,) = (path.name for path in (store / "artifacts" / "slic").iterdir())
+    with lock_file(held):
+        out = tubelet("gc", "--apply", "--list", "--store", store)
+        assert "in use lock slic-1" in out
+        assert "removed lock slic-2" in out
+        assert held.exists()
+    assert not idle.exists()
+    assert (locks / "allowed.lock").exists()
+    assert (locks / f"{key}.lock").exists()
+    (store / "runs" / "small_recipe.json").unlink()
+    tubelet("gc", "--apply", "--store", store)
+    assert [path.name for path in locks.iterdir()] == ["allowed.lock"]
 
 
 def test_gc_keeps_work_that_a_run_will_resume(store: Path) -> None:
