@@ -181,7 +181,10 @@ def show(
     manifest = opened.read_manifest(key)
     plain = ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host")
     rows = [(name, str(getattr(manifest, name))) for name in plain]
-    rows += [("folder", str(opened.folder(key))), ("videos", str(len(manifest.items)))]
+    rows += [
+        ("folder", display.short_path(opened.folder(key))),
+        ("videos", str(len(manifest.items))),
+    ]
     rows += [(f"parameter {name}", str(value)) for name, value in manifest.parameters.items()]
     rows += [
         (f"file {name}", f"{entry.bytes} bytes, {counted(entry.rows, 'row')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -216,7 +217,7 @@ def print_result(console: Console, result: Result, store: Store) -> None:
     )
     for key, manifest in manifests.items():
         if REPORT_NAME in manifest.files:
-            report = store.folder(key) / REPORT_NAME
+            report = short_path(store.folder(key) / REPORT_NAME)
             console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -251,6 +252,11 @@ def print_quarantine(console: Console, rows: Sequence[QuarantineRow]) -> None:
     """Rejected videos with their causes."""
     cells = [(row.video_id, row.stage, row.error, row.message) for row in rows]
     print_table(console, ("video", "stage", "error", "cause"), cells, title="quarantine")
+
+
+def short_path(path: str | Path) -> str:
+    """A path as one would type it here: without the working directory that it lies in."""
+    return str(path).removeprefix(f"{Path.cwd()}/")
 
 
 def human_seconds(seconds: float) -> str:

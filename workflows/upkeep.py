@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -40,9 +41,8 @@ def verify(
     for key in _progressing(opened, keys):
         problems = find_damage(opened, key)
         for problem in problems:
-            console.print(
-                f"{opened.folder(key)}: {problem}", markup=False, highlight=False, soft_wrap=True
-            )
+            where = display.short_path(opened.folder(key))
+            console.print(f"{where}: {problem}", markup=False, highlight=False, soft_wrap=True)
         if problems:
             damaged.append(key)
     console.print(f"{counted(len(keys), 'artifact')}, {len(damaged)} damaged")
@@ -114,9 +114,11 @@ def _tell_remedy(store: Store, damaged: Sequence[str], discarded: bool) -> None:
 
 
 def command_of(record: Record, store: Store) -> str:
-    """The command line of a run."""
+    """The command line of a run, here; another store than the default one is named."""
     settings = [word for setting in record.settings for word in ("--set", setting)]
-    return shlex.join(["tubelet", "run", record.recipe, *settings, "--store", str(store.root)])
+    defaults = (str(DEFAULT_STORE), os.path.abspath(DEFAULT_STORE))
+    where = [] if store.location in defaults else ["--store", display.short_path(store.location)]
+    return shlex.join(["tubelet", "run", record.recipe, *settings, *where])
 
 
 def gc(

@@ -162,7 +162,9 @@ def decode_video(
             str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}
         )
     except (FFmpegError, OSError, ValueError) as error:
-        raise BadVideo(f"FFmpeg cannot open the file as a video: {_cause(error)}") from error
+        raise BadVideo(
+            f"FFmpeg cannot open the file as a video: {_cause(error)}; is it whole?"
+        ) from error
     with container:
         stream = _video_stream(container)
         stream.thread_type = "NONE"

@@ -100,6 +100,22 @@ def test_verify_names_the_newest_run_that_holds_what_is_damaged(store: Path, mad
     )
 
 
+def test_paths_are_told_as_they_would_be_typed(
+    store: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = (store / "artifacts" / "slic").rglob("boxes.arrow")
+    flip_bit(path)
+    monkeypatch.chdir(store.parent)
+    out = tubelet("verify", "--store", "store", fails=True)
+    assert f"\nstore/artifacts/slic/{path.parent.name}: boxes.arrow has" in f"\n{out}"
+    command = f"\ntubelet run small_recipe --set 'folder.path={made / 'my videos'}'"
+    assert f"{command} --store store\n" in out
+    monkeypatch.setattr("workflows.upkeep.DEFAULT_STORE", Path("store"))
+    assert f"{command}\n" in tubelet("verify", "--store", "store", fails=True)
+    shown = tubelet("show", path.parent.name, "--store", "store").split()
+    assert f"store/artifacts/slic/{path.parent.name}" in shown
+
+
 def test_what_cannot_be_discarded_is_an_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = (store / "artifacts" / "slic").rglob("boxes.arrow")
     flip_bit(path)
