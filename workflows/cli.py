@@ -181,15 +181,12 @@ def show(
     manifest = opened.read_manifest(key)
     plain = ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host")
     rows = [(name, str(getattr(manifest, name))) for name in plain]
-    rows += [
-        ("folder", display.short_path(opened.folder(key))),
-        ("videos", str(len(manifest.items))),
-    ]
+    rows.append(("folder", display.short_path(opened.folder(key))))
+    rows.append(("videos", str(len(manifest.items))))
     rows += [(f"parameter {name}", str(value)) for name, value in manifest.parameters.items()]
-    rows += [
-        (f"file {name}", f"{entry.bytes} bytes, {counted(entry.rows, 'row')}")
-        for name, entry in manifest.files.items()
-    ]
+    for name, entry in manifest.files.items():
+        of_rows = f", {counted(entry.rows, 'row')}" if entry.rows else ""
+        rows.append((f"file {name}", f"{entry.bytes} bytes{of_rows}"))
     display.print_table(console, ("", ""), rows)
     if manifest.quarantined:
         display.print_quarantine(console, manifest.quarantined)

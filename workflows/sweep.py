@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from workflows import display, options
 from workflows.diff import Html, tell_comparison
 from workflows.options import Data, Recipe, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE, Request, open_graph, run_planned, settings_of
+from workflows.upkeep import store_option
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,10 @@ def sweep(
     result.check(max_failed_fraction)
     tell_comparison(found, opened, html, labels=[name.partition("@")[2] for name in names])
     if pinned:
-        quoted = " ".join(f"'{name}'" for name in names)
-        console.print(f"gc keeps them until: tubelet unpin {quoted}", markup=False, highlight=False)
+        command = shlex.join(["tubelet", "unpin", *names, *store_option(opened)])
+        console.print(
+            f"gc keeps them until: {command}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def open_variants(

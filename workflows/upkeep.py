@@ -114,11 +114,15 @@ def _tell_remedy(store: Store, damaged: Sequence[str], discarded: bool) -> None:
 
 
 def command_of(record: Record, store: Store) -> str:
-    """The command line of a run, here; another store than the default one is named."""
+    """The command line of a run."""
     settings = [word for setting in record.settings for word in ("--set", setting)]
+    return shlex.join(["tubelet", "run", record.recipe, *settings, *store_option(store)])
+
+
+def store_option(store: Store) -> list[str]:
+    """The option that names a store, where it is not the default one."""
     defaults = (str(DEFAULT_STORE), os.path.abspath(DEFAULT_STORE))
-    where = [] if store.location in defaults else ["--store", display.short_path(store.location)]
-    return shlex.join(["tubelet", "run", record.recipe, *settings, *where])
+    return [] if store.location in defaults else ["--store", display.short_path(store.location)]
 
 
 def gc(

@@ -113,6 +113,9 @@ def test_sweep_shares_what_is_common(world: tuple[Path, Path], tmp_path: Path) -
     assert ["slic", "compactness", "5.0", "20.0", "5.0", "20.0"] in lines
     assert before == {p: p.stat().st_mtime_ns for p in (store / "artifacts").glob("decode/*")}
     name = "small_recipe@slic.num_segments=16,slic.compactness=5"
+    (command,) = (line for line in out.splitlines() if "tubelet unpin" in line)
+    assert f" {name} " in command
+    assert command.endswith(f" --store {store}")
     assert f"{name} (pinned)" in tubelet("runs", "--store", store)
     assert "0 unused" in tubelet("gc", "--keep", "small_recipe~1", "--store", store)
     tubelet("unpin", name, "--store", store)
