@@ -55,6 +55,11 @@ def note_run(store: Store) -> None:
     threading.Thread(target=_beat, args=(path,), name="note", daemon=True).start()
 
 
+def noted_runs() -> list[UUID]:
+    """Flow runs of this process, those that have ended too."""
+    return [UUID(path.stem) for path in _noted]
+
+
 def _beat(path: Path) -> None:
     while path.exists():
         with contextlib.suppress(OSError):

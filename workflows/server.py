@@ -21,8 +21,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from pipeline.store import Store
 from storage_schemas.errors import TubeletError
-from workflows.dead_runs import mark_dead_runs
+from workflows.dead_runs import mark_dead_runs, noted_runs
 from workflows.options import console
+from workflows.settle import SETTINGS, send_events, settle
 
 PORT = 4200
 _START_SECONDS = 300
@@ -42,6 +43,7 @@ def prepare(store: Store) -> None:
         ),
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_CLI_PROMPT": "false",
+        **SETTINGS,
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -119,13 +121,21 @@ def _server(port: int) -> Iterator[str]:
     try:
         os.environ["PREFECT_API_URL"] = url
         yield url
+        settle(noted_runs())
     finally:
-        del os.environ["PREFECT_API_URL"]
-        process.terminate()
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            send_events()
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 # Before anything slow is imported, so that a parent that is killed leaves no server behind.
