@@ -43,7 +43,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def deployed(live_server: None) -> None:
+def deployed(live_server: Path) -> None:
     """``prefect.yaml`` in a pool of processes."""
     prefect("work-pool", "create", "local", "--type", "process")
     prefect("deploy", "--all")
