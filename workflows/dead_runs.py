@@ -140,5 +140,37 @@ def _bury(client: SyncPrefectClient, path: Path) -> Iterator[str]:
         for task in tasks:
             client.set_task_run_state(task.id, Crashed(message=message), force=True)
         client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+        if run.deployment_id is not None:
+            _count_slots(client, run.deployment_id)
         yield run.name
     path.unlink(missing_ok=True)
+
+
+def _count_slots(client: SyncPrefectClient, deployment_id: UUID) -> None:
+    """Set the slots of a deployment that are taken to those that live runs hold.
+
+    A run that crashes gives its slot back. Where its lease had run out the server did that
+    before, and gives away the slot of a run that is at work.
+    """
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+    from prefect.client.schemas.objects import StateType
+
+    limit = client.read_deployment(deployment_id).global_concurrency_limit
+    if limit is None:
+        return
+    active = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    runs = client.read_flow_runs(
+        deployment_filter=filters.DeploymentFilter(
+            id=filters.DeploymentFilterId(any_=[deployment_id])
+        ),
+        flow_run_filter=filters.FlowRunFilter(
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=active))
+        ),
+    )
+    states = [run.state for run in runs if run.state is not None]
+    taken = sum(state.state_details.deployment_concurrency_lease_id is not None for state in states)
+    if taken != limit.active_slots:
+        client.update_global_concurrency_limit(
+            limit.name, GlobalConcurrencyLimitUpdate(active_slots=taken)
+        )

@@ -32,8 +32,9 @@ def send_events() -> None:
         return
     from prefect.events.worker import EventsWorker
 
-    _, unsent = EventsWorker.drain_all(timeout=_SEND_SECONDS)
-    if unsent:
+    sent = EventsWorker.drain_all(timeout=_SEND_SECONDS)
+    assert isinstance(sent, tuple)  # outside of an event loop
+    if sent[1]:
         logger.warning("Prefect's server did not take all events within %g s", _SEND_SECONDS)
 
 
@@ -55,9 +56,7 @@ def _is_any_running(flow_runs: Collection[UUID]) -> bool:
     running = filters.TaskRunFilterStateType(any_=[StateType.RUNNING])
     with get_client(sync_client=True) as client:
         found = client.read_task_runs(
-            flow_run_filter=filters.FlowRunFilter(
-                id=filters.FlowRunFilterId(any_=list(flow_runs))
-            ),
+            flow_run_filter=filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=list(flow_runs))),
             task_run_filter=filters.TaskRunFilter(state=filters.TaskRunFilterState(type=running)),
             limit=1,
         )

@@ -77,6 +77,42 @@ def test_what_ended_well_or_is_not_of_this_server_is_left_alone(store: Store, cl
     assert foreign.exists()
 
 
+@pytest.mark.parametrize("lease_ran_out", [False, True])
+def test_a_dead_run_gives_back_its_slot_and_nobody_elses(
+    store: Store, client: Any, lease_ran_out: bool
+) -> None:
+    from prefect import flow, states
+
+    deployment_id = client.create_deployment(
+        client.create_flow(flow(name="ingest")(print)),
+        name=f"limited-{lease_ran_out}",
+        concurrency_limit=2,
+    )
+
+    def begin() -> Any:
+        run = client.create_flow_run_from_deployment(deployment_id)
+        client.set_flow_run_state(run.id, states.Pending())
+        client.set_flow_run_state(run.id, states.Running())
+        return client.read_flow_run(run.id)
+
+    def taken() -> int:
+        slots: int = client.read_deployment(deployment_id).global_concurrency_limit.active_slots
+        return slots
+
+    dead, alive = begin(), begin()
+    assert taken() == 2
+    if lease_ran_out:
+        client.release_concurrency_slots_with_lease(
+            dead.state.state_details.deployment_concurrency_lease_id
+        )
+        assert taken() == 1
+    note(store, dead.id)
+    assert mark_dead_runs(store) == [dead.name]
+    assert taken() == 1
+    client.set_flow_run_state(alive.id, states.Completed())
+    assert taken() == 0
+
+
 def test_a_run_holds_its_note_and_nobody_marks_it(store: Store, client: Any) -> None:
     from prefect import flow
     from prefect.runtime import flow_run
