@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Hosts may share a folder and not its locks: there a note must be old as well.
 _BEAT_SECONDS = 30.0
 _SILENT_SECONDS = 600.0
+
+logger = logging.getLogger("tubelet.dead_runs")
 
 _noted: set[Path] = set()
 _held = contextlib.ExitStack()  # until this process ends
@@ -83,8 +86,14 @@ def mark_dead_runs(store: Store) -> list[str]:
             return []
         from prefect.client.orchestration import get_client
 
+        names = []
         with get_client(sync_client=True) as client:
-            return [name for path in dead for name in _bury(client, path)]
+            for path in dead:
+                try:
+                    names += _bury(client, path)
+                except Exception:  # the run that looks has work of its own to do
+                    logger.warning("%s cannot be marked as dead", path, exc_info=True)
+        return names
 
 
 def _folder(store: Store) -> Path:
@@ -103,11 +112,14 @@ def _dead(store: Store, locks: contextlib.ExitStack) -> Iterator[Path]:
 
     for path in sorted(_folder(store).glob("*.json")):
         with contextlib.suppress(_HeldError, FileNotFoundError):
-            elsewhere = json.loads(path.read_text())["host"] != socket.gethostname()
-            if elsewhere and time.time() - path.stat().st_mtime < _SILENT_SECONDS:
-                continue
             locks.enter_context(lock_file(path, on_wait=refuse))
-            yield path
+            text = path.read_text()
+            if not text:  # its run took it away as we came, and the lock made it again
+                path.unlink()
+                continue
+            elsewhere = json.loads(text)["host"] != socket.gethostname()
+            if not elsewhere or time.time() - path.stat().st_mtime > _SILENT_SECONDS:
+                yield path
 
 
 def _bury(client: SyncPrefectClient, path: Path) -> Iterator[str]:
