@@ -6,30 +6,34 @@ came in. Each row is one ``tubelet`` command in a process of its own: wall secon
 memory that process held.
 
 ``--steps 7`` plans as wide a graph as ``preprocess`` has; ``--fill`` commits the artifacts in one
-process instead of running anything. ``--profile`` prints where the time of the cached plan goes,
-``--prefect N`` runs N videos through Prefect and counts the rows of its database.
+process instead of running anything. ``--profile`` prints where the time of the cached plan goes.
+
+``--prefect N`` runs N videos through Prefect and without it, and counts the rows of its database:
+SQLite, or what ``PREFECT_SERVER_DATABASE_CONNECTION_URL`` names, which must be empty. With
+``--steps 0`` the tasks are those of the source alone, which need no child process.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import cProfile
 import os
 import pstats
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from pipeline.graph import Step
 from pipeline.keys import parameters_of
@@ -66,7 +70,7 @@ def recipe() -> Sequence[Step]:
     """As many steps as asked for, each over all videos."""
     videos = Folder().of()
     count = int(os.environ.get(STEPS, "1"))
-    return [
+    return [videos] if not count else [
         NearZero(side=n + 1).of(videos=videos, step_name=f"near_zero_{n}") for n in range(count)
     ]
 
@@ -142,18 +146,22 @@ def profile_plan(store: Store, request: Request) -> None:
     pstats.Stats(profile).sort_stats("cumulative").print_stats(40)
 
 
-def rows_of(database: Path) -> dict[str, int]:
-    """Rows of each table that has any, most first."""
-    with closing(sqlite3.connect(database)) as connection:
-        tables = [
-            name
-            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        counts = {
-            table: connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
-            for table in tables
-        }
+def rows_of(store: Store) -> dict[str, int]:
+    """Rows of each table of Prefect's database that has any, most first."""
+    url = os.environ.get("PREFECT_SERVER_DATABASE_CONNECTION_URL")
+    database = store.root / "prefect" / "prefect.db"
+    counts = asyncio.run(_count_rows(url or f"sqlite+aiosqlite:///{database}"))
     return dict(sorted(((t, n) for t, n in counts.items() if n), key=lambda item: -item[1]))
+
+
+async def _count_rows(url: str) -> dict[str, int]:
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        found = {t: await connection.execute(text(f'SELECT count(*) FROM "{t}"')) for t in tables}
+        counts = {table: rows.scalar_one() for table, rows in found.items()}
+    await engine.dispose()
+    return counts
 
 
 def main() -> None:
@@ -172,7 +180,7 @@ def main() -> None:
     make_videos(folder, count)
     table = Table("command", "seconds", "CPU seconds", "peak MiB", title=f"{count} videos")
 
-    def add(what: str, *arguments: str) -> None:
+    def add(what: str, *arguments: str, store: Path = store) -> None:
         cost = command(*arguments, folder=folder, store=store)
         table.add_row(what, *(f"{x:.1f}" for x in (cost.seconds, cost.cpu_seconds, cost.peak_mib)))
 
@@ -181,6 +189,7 @@ def main() -> None:
         if asked.prefect:
             add("run, through Prefect", "run", "scale")
             add("run again", "run", "scale")
+            add("run, without", "run", "scale", "--no-prefect", store=root / "without")
         else:
             add("plan, nothing known", "plan", "scale")
             if asked.fill:
@@ -193,8 +202,9 @@ def main() -> None:
             add("plan, one new video", "plan", "scale")
         Console().print(table)
         if asked.prefect:
-            for name, rows in rows_of(store / "prefect" / "prefect.db").items():
-                print(f"{rows:8d} {name}")
+            rows = rows_of(Store(store))
+            for name, count in rows.items():
+                print(f"{count:8d} {name}, {count / rows['task_run']:.1f} a task")
         else:
             files = [path for path in store.rglob("*") if path.is_file()]
             total = sum(path.stat().st_size for path in files)

@@ -112,15 +112,21 @@ def running(command: list[str], folder: Path, **more: str) -> Iterator[subproces
             process.kill()
 
 
-@pytest.fixture(scope="module")
-def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """``tubelet ui``: other than the server of the other tests it makes scheduled runs."""
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """``tubelet ui``: other than the server of the other tests it makes scheduled runs.
+
+    Gives the folder in which its store is.
+    """
     folder = tmp_path_factory.mktemp("server")
-    often = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}  # a minute otherwise
+    often = {  # a minute, and a quarter of one, otherwise
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+    }
     with running([*TUBELET, "ui", "--port", str(PORT)], folder, **often) as process:
         wait_for(lambda: process.poll() is not None or answers())
         assert process.poll() is None, (folder / "log").read_text()
-        yield
+        yield folder
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
 

@@ -16,6 +16,7 @@ from pipeline.run import Result
 from pipeline.store import Store
 from pipeline.supervise import Event, Options
 from workflows import recipes
+from workflows.dead_runs import mark_dead_runs, note_run
 from workflows.flow import run_in_flow, task_runner
 from workflows.session import DEFAULT_STORE, Request, start
 
@@ -93,6 +94,9 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
             force=_chosen(force),
         )
         opened = Store(Path(store).expanduser())
+        note_run(opened)
+        for killed in mark_dead_runs(opened):
+            get_run_logger().warning("%s was killed; it is marked as crashed", killed)
         options = Options(
             workers=workers,
             threads=threads,

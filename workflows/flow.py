@@ -28,9 +28,11 @@ from pipeline.store import Store
 from pipeline.supervise import Event, Options, Status
 from storage_schemas.errors import StageFailed, TooManyFailures, TubeletError
 from workflows import publish
+from workflows.dead_runs import note_run
 from workflows.live import Live
 
 GPU_LIMIT = "tubelet-gpu"  # a global concurrency limit of Prefect's, followed where there is one
+_GPU_LEASE_SECONDS = 60  # how long a run that was killed keeps its place; the least there is
 QUARANTINE_STATE = "QuarantineExceeded"  # what an automation can wait for
 
 # Tasks that wait for their inputs hold a thread; work itself is bounded by the semaphore.
@@ -87,6 +89,7 @@ def run_in_flow(
         ``Failed`` with the first error; named `QUARANTINE_STATE` if too many videos
         were rejected.
     """
+    note_run(store)
     stop = threading.Event()
     work = _Work(result, store, options, on_event, stop)
     try:
@@ -172,7 +175,7 @@ class _Work:
         if self.options.device == "cpu" or not entry.node.stage.uses_device():
             yield
             return
-        with concurrency(GPU_LIMIT, occupy=1, strict=False):
+        with concurrency(GPU_LIMIT, occupy=1, strict=False, lease_duration=_GPU_LEASE_SECONDS):
             yield
 
 

@@ -14,14 +14,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from pipeline.store import Store
 from storage_schemas.errors import TubeletError
+from workflows.dead_runs import mark_dead_runs, noted_runs
 from workflows.options import console
+from workflows.settle import SETTINGS, send_events, settle
 
 PORT = 4200
 _START_SECONDS = 300
@@ -34,8 +36,14 @@ def prepare(store: Store) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_HOME": str(store.root / "prefect"),
+        # In memory, its default, a server that ends forgets who holds a slot, and nobody ever
+        # frees it.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_CLI_PROMPT": "false",
+        **SETTINGS,
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -65,14 +73,9 @@ def started(store: Store, port: int) -> Iterator[str]:
     TubeletError
         If the port is taken, or the server does not answer.
     """
-    prepare(store)
     os.environ.setdefault("TUBELET_REPORT_URL", f"http://127.0.0.1:{port + 1}")
-    with _reports(store, port + 1):
-        if url := os.environ.get("PREFECT_API_URL"):
-            yield url
-            return
-        with _server(port) as url:
-            yield url
+    with _reports(store, port + 1), _given_or_own(store, lambda: port) as url:
+        yield url
 
 
 def announce(url: str) -> None:
@@ -89,15 +92,26 @@ def embedded(store: Store) -> Iterator[str]:
     Unlike Prefect's own ephemeral server it outlives a Ctrl-C, so that the run can tell it
     how it ended, and not the kill of its parent.
     """
-    prepare(store)
-    if url := os.environ.get("PREFECT_API_URL"):
+    with _given_or_own(store, _free_port) as url:
         yield url
-        return
+
+
+@contextmanager
+def _given_or_own(store: Store, choose_port: Callable[[], int]) -> Iterator[str]:
+    prepare(store)
+    given = os.environ.get("PREFECT_API_URL")
+    with nullcontext(given) if given else _server(choose_port()) as url:
+        for name in mark_dead_runs(store):
+            told = f"{name} was killed; Prefect shows it as crashed now"
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
+        yield url
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with _server(port) as url:
-        yield url
+        port: int = free.getsockname()[1]
+    return port
 
 
 @contextmanager
@@ -107,13 +121,21 @@ def _server(port: int) -> Iterator[str]:
     try:
         os.environ["PREFECT_API_URL"] = url
         yield url
+        settle(noted_runs())
     finally:
-        del os.environ["PREFECT_API_URL"]
-        process.terminate()
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            send_events()
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 # Before anything slow is imported, so that a parent that is killed leaves no server behind.

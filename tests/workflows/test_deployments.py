@@ -20,6 +20,7 @@ from live_server import (
     API,
     CLIPS,
     PORT,
+    ROOT,
     SMALL,
     TUBELET,
     call,
@@ -43,7 +44,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def deployed(live_server: None) -> None:
+def deployed(live_server: Path) -> None:
     """``prefect.yaml`` in a pool of processes."""
     prefect("work-pool", "create", "local", "--type", "process")
     prefect("deploy", "--all")
@@ -158,6 +159,40 @@ def test_a_cancelled_run_ends_its_children_and_resumes(videos: Path, tmp_path: P
             assert b"tubelet preprocess" in page.read()
         served.send_signal(signal.SIGINT)
         assert served.wait(60) == 0
+
+
+def execute(deployment_id: str, parameters: dict[str, Any], folder: Path) -> Any:
+    """Make a run of a deployment and start it, as a worker would."""
+    run = call(f"/deployments/{deployment_id}/create_flow_run", {"parameters": parameters})
+    command = [sys.executable, "-m", "prefect", "flow-run", "execute", run["id"]]
+    return run["id"], running(command, folder, PREFECT_API_URL=API)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_too_many_bad_videos_pause_the_deployment(tmp_path: Path) -> None:
+    """The automation is the one of the docs."""
+    page = (ROOT / "docs" / "tasks" / "schedule-a-nightly-ingest.md").read_text()
+    (tmp_path / "pause.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    prefect("automation", "create", "--from-file", str(tmp_path / "pause.yaml"))
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "bad.mp4").write_text("no video")
+    evaluate = call("/deployments/name/evaluate/local")["id"]
+    parameters = {
+        "recipe": "preprocess", "data": str(tmp_path / "videos"), "set": SMALL,
+        "store": str(tmp_path / "store"),
+    }  # fmt: skip
+    run, process = execute(evaluate, parameters, tmp_path)
+    with process as executed:
+        executed.wait(120)
+    assert states(evaluate) == ["QuarantineExceeded"], (tmp_path / "log").read_text()
+    name = "tubelet.quarantine.exceeded"
+    named = {"filter": {"event": {"name": [name]}}}
+    (event,) = wait_for(lambda: call("/events/filter", named)["events"], seconds=30)
+    assert event["payload"]["videos"] == ["bad.mp4"]
+    assert "1 of 1 videos are quarantined" in event["payload"]["message"]
+    related = {one["prefect.resource.id"] for one in event["related"]}
+    assert {f"prefect.flow-run.{run}", f"prefect.deployment.{evaluate}"} <= related
+    wait_for(lambda: call(f"/deployments/{evaluate}")["paused"], seconds=30)
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

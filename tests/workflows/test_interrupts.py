@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -89,6 +90,19 @@ def in_slow_video(world: Path) -> bool:
     return "flaky slow.mp4" in log(world)
 
 
+def forget_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run brings its own, with a database in the store."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+
+
+def states(world: Path, table: str) -> list[str]:
+    """Of flow runs or task runs, oldest first, as the database of the store has them."""
+    with closing(sqlite3.connect(world / "store" / "prefect" / "prefect.db")) as database:
+        rows = database.execute(f"SELECT state_type FROM {table} ORDER BY created").fetchall()
+    return [state for (state,) in rows]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_children_and_the_next_run_resumes(
     world: Path, start: Callable[..., subprocess.Popen[str]], number: signal.Signals
@@ -119,8 +133,7 @@ def test_ctrl_c_of_a_terminal_reaches_prefect_too(
     world: Path, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every process of the terminal's group is told; the server must live to hear the end."""
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        monkeypatch.delenv(name)
+    forget_servers(monkeypatch)
     process = start()
     wait_for(lambda: in_slow_video(world))
     children = psutil.Process(process.pid).children(recursive=True)
@@ -131,15 +144,33 @@ def test_ctrl_c_of_a_terminal_reaches_prefect_too(
     assert "interrupted; what is finished is kept" in out
     assert "Traceback" not in out
     assert not any(child.is_running() for child in children)
-    with sqlite3.connect(world / "store" / "prefect" / "prefect.db") as database:
-        states = database.execute("SELECT state_type FROM flow_run").fetchall()
-    assert states in ([("CRASHED",)], [("CANCELLED",)])
+    assert states(world, "flow_run") in (["CRASHED"], ["CANCELLED"])
 
+
+@pytest.mark.prefect
+@pytest.mark.xdist_group("prefect")
+def test_prefect_learns_of_a_killed_run_from_the_next(
+    world: Path, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_servers(monkeypatch)
     process = start()
-    wait_for(lambda: not is_free(world))
+    wait_for(lambda: in_slow_video(world))
+    wait_for(lambda: "RUNNING" in states(world, "task_run"))
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     wait_for(lambda: not any(child.is_running() for child in children), seconds=30)
+    assert states(world, "flow_run") == ["RUNNING"]
+    (world / "flaky").touch()
+    process = start()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert "was killed; Prefect shows it as crashed now" in out
+    assert "3 computed, 1 cached" in out
+    assert log(world).count("flaky a.mp4") == 1
+    assert states(world, "flow_run") == ["CRASHED", "COMPLETED"]
+    assert "RUNNING" not in states(world, "task_run")
+    assert "CRASHED" in states(world, "task_run")
+    assert not list((world / "store" / "prefect" / "running").iterdir())
 
 
 def test_a_killed_run_is_known_to_be_dead(
