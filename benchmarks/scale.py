@@ -70,9 +70,13 @@ def recipe() -> Sequence[Step]:
     """As many steps as asked for, each over all videos."""
     videos = Folder().of()
     count = int(os.environ.get(STEPS, "1"))
-    return [videos] if not count else [
-        NearZero(side=n + 1).of(videos=videos, step_name=f"near_zero_{n}") for n in range(count)
-    ]
+    return (
+        [videos]
+        if not count
+        else [
+            NearZero(side=n + 1).of(videos=videos, step_name=f"near_zero_{n}") for n in range(count)
+        ]
+    )
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from pipeline.wording import counted
 from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.manifest import Manifest
 
-Rates = tuple[float | None, float | None]
+Samples = tuple[Sequence[Manifest], Sequence[Manifest]]
 
-_RATE_SAMPLES = 8  # artifacts that a rate is the mean of
+_SAMPLES = 8  # artifacts that an estimate is the mean of
 _LOOKED_AT = 64  # for these: manifests of other ages than the newest
 
 
@@ -35,7 +35,7 @@ class Entry:
     reason : str
         Why it runs; empty if it does not.
     seconds : float or None
-        What as many videos took with the same parameters; None where they never ran.
+        What as many videos took with the same parameters; None where it never ran with these.
     seconds_with_others : float or None
         Then, what they took with other parameters.
     """
@@ -97,7 +97,8 @@ def make_plan(
     """
     forced = _forced(graph, from_step=from_step, force=force)
     chosen = set(graph.select(only)) if only else None
-    rates: dict[int, Rates] = {}  # by the id of a stage, which its parts share
+    videos_then = {n.key: n.videos for step in past.values() for n in step.parts.values()}
+    samples: dict[int, Samples] = {}  # by the id of a stage, which its parts share
     entries = []
     for node in graph.nodes:
         if chosen is not None and node.step not in chosen:
@@ -106,17 +107,17 @@ def make_plan(
         if damage is None and node.key not in forced:
             entries.append(Entry(node, "cached"))
             continue
-        if id(node.stage) not in rates:
-            rates[id(node.stage)] = find_rates(store, node.stage)
-        same, others = rates[id(node.stage)]
-        videos = max(1, len(node.video_ids))
+        if id(node.stage) not in samples:
+            samples[id(node.stage)] = find_samples(store, node.stage)
+        same, others = samples[id(node.stage)]
+        videos = len(node.video_ids)
         entries.append(
             Entry(
                 node,
                 "run",
                 reason=_reason(node, graph, store, past, damage, forced),
-                seconds=None if same is None else same * videos,
-                seconds_with_others=None if others is None else others * videos,
+                seconds=expected_seconds(same, videos, videos_then),
+                seconds_with_others=expected_seconds(others, videos, videos_then),
             )
         )
     if chosen is not None:
@@ -233,26 +234,39 @@ def _resumed(store: Store, key: str) -> int:
     return sum(not name.endswith(".tmp") for name in os.listdir(items))
 
 
-def find_rates(store: Store, stage: Stage) -> Rates:
-    """Mean seconds that a video took with the same parameters, else None and with others.
+def find_samples(store: Store, stage: Stage) -> Samples:
+    """Artifacts with the same parameters; if there is none, those with others.
 
-    The newest artifacts with the same parameters count, wherever they are looked for: among
-    the newest of all, then spread over all ages, so that a large store costs no more.
+    They are the newest, wherever they are looked for: among the newest of all, then spread over
+    all ages, so that a large store costs no more.
     """
     parameters = parameters_of(stage)
     keys = list(store.keys(stage.name))[::-1]
-    spread = keys[_RATE_SAMPLES :: -(-len(keys) // _LOOKED_AT) or 1]
+    spread = keys[_SAMPLES :: -(-len(keys) // _LOOKED_AT) or 1]
     same: list[Manifest] = []
     others: list[Manifest] = []
-    for key in [*keys[:_RATE_SAMPLES], *spread]:
-        if len(same) == _RATE_SAMPLES:
+    for key in [*keys[:_SAMPLES], *spread]:
+        if len(same) == _SAMPLES:
             break
         with suppress(StoreError, ParameterError):
             manifest = store.read_manifest(key)
             (same if manifest.parameters == parameters else others).append(manifest)
-    return _mean(same), None if same else _mean(others[:_RATE_SAMPLES])
+    return same, [] if same else others[:_SAMPLES]
 
 
-def _mean(manifests: Sequence[Manifest]) -> float | None:
-    videos = sum(max(1, len(m.items) + len(m.quarantined)) for m in manifests)
-    return sum(m.seconds for m in manifests) / videos if videos else None
+def expected_seconds(
+    samples: Sequence[Manifest], videos: int, videos_then: Mapping[str, int]
+) -> float | None:
+    """Seconds for a number of videos, in proportion to what artifacts took; None without any.
+
+    An artifact that is no part does not say how many videos it was made of. `videos_then` does,
+    by key, of the last run; of an earlier one the seconds are taken as they were.
+    """
+    count = {
+        m.key: videos_then.get(m.key, 0) if m.part is None else len(m.items) + len(m.quarantined)
+        for m in samples
+    }
+    known = [m for m in samples if count[m.key]]
+    if known:
+        return videos * sum(m.seconds for m in known) / sum(count[m.key] for m in known)
+    return sum(m.seconds for m in samples) / len(samples) if samples else None

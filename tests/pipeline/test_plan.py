@@ -14,7 +14,7 @@ from pipeline.expand import Graph, expand
 from pipeline.keys import parameters_of
 from pipeline.ledger import Ledger
 from pipeline.overrides import apply_overrides
-from pipeline.plan import Plan, find_rates, make_plan
+from pipeline.plan import Plan, expected_seconds, find_samples, make_plan
 from pipeline.records import read_record, write_record
 from pipeline.run import run_plan
 from pipeline.store import Store
@@ -145,6 +145,8 @@ def test_estimate_comes_from_runs_with_the_same_parameters(store: Store, folder:
     entries = [e for e in planned.to_run if e.node.step == "probe"]
     rate = past.seconds / len(past.items)
     assert [e.seconds for e in entries] == pytest.approx([rate])
+    (count,) = (store.read_manifest(key) for key in store.keys("count"))
+    assert planned.entries[-1].seconds == pytest.approx(count.seconds)  # not in the last run
     planned = plan(store, open_graph(store, folder, "probe.seconds=0.3"))
     entries = [e for e in planned.to_run if e.node.step == "probe"]
     assert [e.seconds for e in entries] == [None, None]
@@ -171,9 +173,36 @@ def test_an_estimate_reads_few_manifests_of_a_large_store(
 
     monkeypatch.setattr(store, "keys", lambda stage: iter(keys))
     monkeypatch.setattr(store, "read_manifest", read_manifest)
-    assert find_rates(store, Probe(shift=2)) == (0.5, None)
+    assert find_samples(store, Probe(shift=2)) == ([quick] * 8, [])
     assert len(read) == 8
-    assert find_rates(store, stage) == (None, 0.5)
+    assert find_samples(store, stage) == ([], [quick] * 8)
     assert len(read) < 90
     keys[1:1] = ["old"] * 60
-    assert find_rates(store, stage) == (1.5, None)
+    same, others = find_samples(store, stage)
+    assert same
+    assert not others
+
+
+@pytest.mark.parametrize(
+    ("parts", "then", "seconds"),
+    [
+        ([(0, 2, 6), (1, 2, 2)], {}, 20.0),  # 2 s a video
+        ([(None, 0, 90)], {"None": 30}, 30.0),
+        ([(None, 0, 90)], {}, 90.0),  # of nobody knows how many videos
+        ([(None, 0, 90), (None, 0, 30)], {}, 60.0),
+        ([], {}, None),
+    ],
+)
+def test_seconds_are_in_proportion_to_videos(
+    parts: list[tuple[int | None, int, float]], then: dict[str, int], seconds: float | None
+) -> None:
+    """A gathering of 30 videos does not take its time for each of them."""
+    samples = [
+        Manifest(
+            key=str(part), stage="s", stage_version=1, step="s", noun="n", noun_version=1,
+            parameters={}, inputs={}, part=None if part is None else str(part),
+            items=["v"] * items, files={}, seconds=taken,
+        )
+        for part, items, taken in parts
+    ]  # fmt: skip
+    assert expected_seconds(samples, 10, then) == seconds
