@@ -86,7 +86,7 @@ def mark_dead_runs(store: Store) -> list[str]:
             return []
         from prefect.client.orchestration import get_client
 
-        names = []
+        names: list[str] = []
         with get_client(sync_client=True) as client:
             for path in dead:
                 try:
