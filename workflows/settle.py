@@ -21,7 +21,7 @@ SETTINGS = {
 }
 _POLL_SECONDS = 0.6  # longer than a flush interval
 _SEND_SECONDS = 120.0
-_WRITE_SECONDS = 30.0
+_WRITE_SECONDS = 60.0
 
 logger = logging.getLogger("tubelet.settle")
 
