@@ -10,7 +10,8 @@ process instead of running anything. ``--profile`` prints where the time of the 
 
 ``--prefect N`` runs N videos through Prefect and without it, and counts the rows of its database:
 SQLite, or what ``PREFECT_SERVER_DATABASE_CONNECTION_URL`` names, which must be empty. With
-``--steps 0`` the tasks are those of the source alone, which need no child process.
+``--steps 0`` the tasks are those of the source alone, which need no child process. ``--tasks N``
+runs N tasks that do nothing, and tells whether the last ones take longer than the first.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from stages.sources.folder import Folder
 from storage_schemas.boxes import Boxes
 from storage_schemas.manifest import Manifest
 from storage_schemas.videos import VideoFile
+from workflows import server
 from workflows.session import Request, open_graph, open_plan
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +170,33 @@ async def _count_rows(url: str) -> dict[str, int]:
     return counts
 
 
+def run_tasks(store: Store, count: int, block: int = 500) -> None:
+    """Print what a task costs, block by block, and what is left of them in the database."""
+    with server.embedded(store):
+        from prefect import flow, task
+        from prefect.cache_policies import NO_CACHE
+
+        from workflows.dead_runs import note_run
+        from workflows.flow import task_runner
+
+        nothing = task(lambda number: number, cache_policy=NO_CACHE)
+
+        @flow(name="tasks", task_runner=task_runner())
+        def tasks() -> None:
+            note_run(store)
+            for first in range(0, count, block):
+                started = time.perf_counter()
+                for future in [nothing.submit(n) for n in range(first, first + block)]:
+                    future.wait()
+                milliseconds = 1000 * (time.perf_counter() - started) / block
+                print(f"tasks {first + block:6d}: {milliseconds:.1f} ms each", flush=True)
+
+        tasks()
+        started = time.perf_counter()
+    print(f"the server has them all after {time.perf_counter() - started:.1f} s")
+    print({table: rows for table, rows in rows_of(store).items() if rows >= count / 2})
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -175,8 +204,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--fill", action="store_true")
     parser.add_argument("--prefect", type=int, metavar="N", help="N videos through Prefect instead")
+    parser.add_argument("--tasks", type=int, metavar="N", help="N tasks of Prefect's, and no more")
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
+    if asked.tasks:
+        with tempfile.TemporaryDirectory(prefix="tubelet-scale-") as temporary:
+            run_tasks(Store(Path(temporary)), asked.tasks)
+        return
     os.environ[STEPS] = str(asked.steps)
     root = Path(tempfile.mkdtemp(prefix="tubelet-scale-"))
     folder, store = root / "videos", root / "store"

@@ -14,14 +14,15 @@ from collections.abc import Collection
 from uuid import UUID
 
 SETTINGS = {
-    # One transaction for what came within half a second, and not one an event.
+    # One transaction for what came within a second, and not one an event. Prefect cuts fractions
+    # off: less than a second would be none at all, and keep a core busy.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
 }
-_POLL_SECONDS = 0.6  # longer than a flush interval
+_POLL_SECONDS = 0.6  # two of them are longer than a flush interval
 _SEND_SECONDS = 120.0
-_WRITE_SECONDS = 30.0
+_WRITE_SECONDS = 60.0
 
 logger = logging.getLogger("tubelet.settle")
 
