@@ -194,7 +194,8 @@ def run_tasks(store: Store, count: int, block: int = 500) -> None:
         tasks()
         started = time.perf_counter()
     print(f"the server has them all after {time.perf_counter() - started:.1f} s")
-    print({table: rows for table, rows in rows_of(store).items() if rows >= count / 2})
+    if "PREFECT_API_URL" not in os.environ:
+        print({table: rows for table, rows in rows_of(store).items() if rows >= count / 2})
 
 
 def main() -> None:
