@@ -189,7 +189,7 @@ def test_too_many_bad_videos_pause_the_deployment(tmp_path: Path) -> None:
     named = {"filter": {"event": {"name": [name]}}}
     (event,) = wait_for(lambda: call("/events/filter", named)["events"], seconds=30)
     assert event["payload"]["videos"] == ["bad.mp4"]
-    assert "1 of 1 videos are quarantined" in event["payload"]["message"]
+    assert "more than max_failed_fraction" in event["payload"]["message"]
     related = {one["prefect.resource.id"] for one in event["related"]}
     assert {f"prefect.flow-run.{run}", f"prefect.deployment.{evaluate}"} <= related
     wait_for(lambda: call(f"/deployments/{evaluate}")["paused"], seconds=30)
