@@ -61,10 +61,11 @@ class Node:
     def alone(self) -> Node:
         """The node without the graph behind it: what another process needs to run it.
 
-        Of what it reads the keys are left, and of sources what tells where their files lie.
+        Of what it reads the keys are left, and of sources what tells where their files lie; which
+        videos there really are stands in the manifests.
         """
         inputs = {role: tuple(map(_cut, nodes)) for role, nodes in self.inputs.items()}
-        return replace(self, inputs=inputs)
+        return replace(self, inputs=inputs, video_ids=())
 
     def __repr__(self) -> str:
         return f"Node({self.label!r}, {self.key})"

@@ -8,27 +8,17 @@ so that the UI shows the truth. Where tasks are executed is chosen by a `Runner`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
-from httpx import HTTPStatusError
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
-from prefect.client.schemas.objects import State, StateType, TaskRunResult
-from prefect.context import FlowRunContext
-from prefect.states import Completed, Crashed, Failed
+from prefect.client.schemas.objects import State, TaskRunResult
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pipeline.listen import Listener
@@ -40,6 +30,7 @@ from storage_schemas.errors import StageFailed, TooManyFailures, TubeletError
 from workflows import publish
 from workflows.dead_runs import note_run
 from workflows.job import Job, compute
+from workflows.lost_tasks import close_task_runs, mark_crashed
 from workflows.runners import Runner
 from workflows.workers import Workers, flow_runner, opened
 
@@ -48,8 +39,6 @@ QUARANTINE_STATE = "QuarantineExceeded"  # what an automation can wait for
 # Tasks that wait for a GPU hold a thread; work itself is bounded by a semaphore.
 _THREADS = 64
 _LISTEN_SECONDS = 1.0
-_STOP_SECONDS = 15.0
-_LATE_SECONDS = 5.0
 
 
 def run_flow(
@@ -186,14 +175,14 @@ class _Walk:
             if time.monotonic() - listened > _LISTEN_SECONDS:
                 self._listener.poll()
                 listened = time.monotonic()
-        _crash(self._lost)
+        mark_crashed(self._lost)
 
     def stop(self) -> None:
         """End what is running, wherever it is."""
         futures = [f for entries, f in self._running.values() if entries[0].action == "run"]
         self.workers.stop(futures)
         if not self.workers.near:
-            _close_task_runs()
+            close_task_runs()
 
     def _compute(self, entry: Entry) -> None:
         job = Job(
@@ -302,45 +291,6 @@ class _Local:
 
     def __repr__(self) -> str:
         return self.label
-
-
-def _crash(messages: Mapping[UUID, str]) -> None:
-    """Tell Prefect of task runs that were lost; it would show them as running for ever."""
-    left, deadline = dict(messages), time.monotonic() + _LATE_SECONDS
-    with get_client(sync_client=True) as client:
-        while left and time.monotonic() < deadline:
-            for task_run_id, message in list(left.items()):
-                with _unknown_passed_over():
-                    client.set_task_run_state(task_run_id, Crashed(message=message), force=True)
-                    del left[task_run_id]
-            time.sleep(0.5 if left else 0)
-
-
-@contextmanager
-def _unknown_passed_over() -> Iterator[None]:
-    """Of a task that never began Prefect knows nothing, and of others it hears late."""
-    try:
-        yield
-    except HTTPStatusError as error:
-        if error.response.status_code != 404:
-            raise
-
-
-def _close_task_runs() -> None:
-    """Give running tasks a while to tell how they were stopped; then tell it for them."""
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
-    of_this = FlowRunFilter(id=FlowRunFilterId(any_=[context.flow_run.id]))
-    types = TaskRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
-    still = TaskRunFilter(state=TaskRunFilterState(type=types))
-    deadline = time.monotonic() + _STOP_SECONDS
-    with get_client(sync_client=True) as client:
-        while runs := client.read_task_runs(flow_run_filter=of_this, task_run_filter=still):
-            time.sleep(0.2)
-            if time.monotonic() > deadline:
-                break
-    _crash({run.id: "the run was stopped" for run in runs})
 
 
 def _escape(text: str) -> str:
