@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from typing import Any
 from pipeline.expand import Node, locations
 from pipeline.journal import Journal, JournalReader
 from pipeline.keys import parameters_of
+from pipeline.processes import Stop
 from pipeline.provenance import code_version, library_versions
 from pipeline.source import Source
 from pipeline.stage import VideoStage
@@ -46,13 +46,13 @@ def execute(
     *,
     force: bool = False,
     on_event: Callable[[Event], None] = _ignore,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     seed: Callable[[Path], None] | None = None,
     before_commit: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> tuple[Status, Manifest]:
     """Make sure that the store holds the node's artifact; inputs must be there already.
 
-    Setting `stop`, from another thread, ends the child and raises `Interrupted`. With the
+    Setting `stop`, from outside, ends the child and raises `Interrupted`. With the
     lock held, `seed` may fill the empty staging folder of a forced computation, and
     `before_commit` change the manifest before an artifact is replaced.
 
@@ -120,7 +120,7 @@ def _compute(
     options: Options,
     lock: int,
     on_event: Callable[[Event], None],
-    stop: threading.Event | None,
+    stop: Stop | None,
 ) -> Manifest:
     items = items_of(node, store)
     watch = Watch()

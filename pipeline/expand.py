@@ -58,8 +58,23 @@ class Node:
         """Role -> keys."""
         return {role: [node.key for node in nodes] for role, nodes in self.inputs.items()}
 
+    def alone(self) -> Node:
+        """The node without the graph behind it: what another process needs to run it.
+
+        Of what it reads the keys are left, and of sources what tells where their files lie; which
+        videos there really are stands in the manifests.
+        """
+        inputs = {role: tuple(map(_cut, nodes)) for role, nodes in self.inputs.items()}
+        return replace(self, inputs=inputs, video_ids=())
+
     def __repr__(self) -> str:
         return f"Node({self.label!r}, {self.key})"
+
+
+def _cut(node: Node) -> Node:
+    if not isinstance(node.stage, Source):
+        return replace(node, inputs={}, video_ids=(), literal=None)
+    return replace(node, inputs={r: tuple(map(_cut, ns)) for r, ns in node.inputs.items()})
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class JournalReader:
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self._position:
+                self._position = 0  # another file: a forced run began anew
             file.seek(self._position)
             content = file.read()
         whole = content.rfind(b"\n") + 1

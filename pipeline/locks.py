@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline.processes import Stop
 from storage_schemas.errors import Interrupted
 
 _POLL_SECONDS = 0.1
@@ -37,14 +37,14 @@ class lock_file:
     ----------
     on_wait : callable or None
         Called once if another holder makes us wait.
-    stop : threading.Event or None
+    stop : Stop or None
         Ends the wait with `Interrupted`: a thread that the kernel holds hears of nothing.
     """
 
     def __init__(self, path: Path, *, on_wait: Callable[[], None] | None = None) -> None:
         self.path = path
         self.on_wait = on_wait
-        self.stop: threading.Event | None = None
+        self.stop: Stop | None = None
         self.descriptor = -1
 
     def __enter__(self) -> Self:

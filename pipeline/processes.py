@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from typing import Protocol
 
 _PR_SET_PDEATHSIG = 1
 
@@ -24,3 +25,15 @@ def die_with_parent(parent: int) -> None:
     ask_for_death_signal()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Stop(Protocol):
+    """Tells that work is to end early; a `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to end."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds; whether to end."""
+        ...

@@ -23,6 +23,15 @@ from storage_schemas.errors import TooManyFailures, TubeletError
 from storage_schemas.manifest import Manifest, QuarantineRow
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one node: its manifest, or its error."""
+
+    status: Status
+    manifest: Manifest | None = None
+    error: TubeletError | None = None
+
+
 @dataclass
 class Result:
     """What became of a plan: status, manifest and error by key."""
@@ -64,7 +73,7 @@ def run_plan(
         if entry.action == "cached":
             result.status[entry.node.key] = "cached"
             result.manifests[entry.node.key] = store.read_manifest(entry.node.key)
-    queue = _Queue(plan.to_run)
+    queue = Queue(plan.to_run)
     running: dict[Future[tuple[Status, Manifest]], str] = {}
     ended: SimpleQueue[Future[tuple[Status, Manifest]]] = SimpleQueue()
     stop = threading.Event()
@@ -103,7 +112,7 @@ def run_plan(
     return result
 
 
-class _Queue:
+class Queue:
     """Entries that wait for others, released as these end; each step costs what it releases."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:

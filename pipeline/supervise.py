@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from pipeline.expand import Node
 from pipeline.journal import JournalReader
+from pipeline.processes import Stop
 from pipeline.stage import VideoStage
 from storage_schemas.errors import Interrupted
 from storage_schemas.manifest import QuarantineRow
@@ -90,7 +90,7 @@ def run_child(
     reader: JournalReader,
     watch: Watch,
     on_event: Callable[[Event], None],
-    stop: threading.Event | None,
+    stop: Stop | None,
 ) -> str:
     """Run the child to its end; returns how it ended, in words."""
     threads = str(options.threads)
@@ -119,7 +119,7 @@ def run_child(
             time.sleep(_POLL_SECONDS)
             if stop is not None and stop.is_set():
                 raise Interrupted("interrupted; run the same command again to resume")
-            if follow(reader, watch, lambda event: _tell(node, event, on_event)):
+            if follow(reader, watch, lambda event: tell(node, event, on_event)):
                 heard = time.monotonic()
             elif per_video and time.monotonic() - heard > options.item_timeout_seconds:
                 hung = True
@@ -127,7 +127,7 @@ def run_child(
     except BaseException:
         _kill(child)
         raise
-    follow(reader, watch, lambda event: _tell(node, event, on_event))
+    follow(reader, watch, lambda event: tell(node, event, on_event))
     if hung:
         return f"gave no news for {options.item_timeout_seconds:g} s and was ended"
     if child.returncode < 0:
@@ -144,7 +144,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def follow(
-    reader: JournalReader, watch: Watch, tell: Callable[[Mapping[str, Any]], None] | None
+    reader: JournalReader, watch: Watch, hear: Callable[[Mapping[str, Any]], None] | None
 ) -> bool:
     """Take in new journal events; True if there were any."""
     events = reader.read()
@@ -171,12 +171,13 @@ def follow(
         elif kind == "end":
             watch.end = event
             watch.seconds = max(watch.seconds, event["seconds"])
-        if tell is not None:
-            tell(event)
+        if hear is not None:
+            hear(event)
     return bool(events)
 
 
-def _tell(node: Node, event: Mapping[str, Any], on_event: Callable[[Event], None]) -> None:
+def tell(node: Node, event: Mapping[str, Any], on_event: Callable[[Event], None]) -> None:
+    """Make an `Event` of a line of the journal, if it is one that people want to know."""
     if event["event"] in ("done", "rejected"):
         message = event.get("message", "")
         on_event(Event("item", node, text=message and f"{event['video_id']}: {message}"))

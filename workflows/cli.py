@@ -26,6 +26,7 @@ from workflows.export import export
 from workflows.metrics import metrics
 from workflows.options import Data, Force, From, Only, Recipe, Set, StoreDir, console
 from workflows.quarantine import quarantine_app
+from workflows.runners import Runner
 from workflows.serve import serve
 from workflows.session import (
     DEFAULT_STORE,
@@ -73,8 +74,12 @@ def run(
     loader_workers: options.LoaderWorkers = None,
     item_timeout: options.ItemTimeout = Options.item_timeout_seconds,
     max_failed_fraction: options.MaxFailedFraction = Options.max_failed_fraction,
+    runner: options.RunnerKind = "threads",
+    runner_address: options.RunnerAddress = None,
 ) -> None:
     """Compute what the store lacks of a recipe: ``tubelet run preprocess --data ~/videos``."""
+    where = Runner(runner, runner_address)
+    where.check_server(prefect=not no_prefect)
     request = Request(
         recipe, settings or [], data=data, only=only, from_step=from_step, force=force
     )
@@ -96,6 +101,7 @@ def run(
         recipe=recipe,
         settings=settings_of(request),
         prefect=not no_prefect,
+        runner=where,
     )
     display.print_result(console, result, opened)
     if not no_prefect and "PREFECT_API_URL" not in os.environ:

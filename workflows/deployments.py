@@ -18,6 +18,7 @@ from pipeline.supervise import Event, Options
 from workflows import recipes
 from workflows.dead_runs import mark_dead_runs, note_run
 from workflows.flow import run_in_flow, task_runner
+from workflows.runners import Kind, Runner
 from workflows.session import DEFAULT_STORE, Request, start
 
 _RECIPES = tuple(recipes.names())
@@ -44,6 +45,8 @@ Args:
     threads: CPU threads of each stage.
     device: Where networks run.
     max_failed_fraction: Share of videos that may be quarantined before the run fails.
+    runner: What runs the stages; threads or processes of one machine, or a cluster.
+    runner_address: Of a Dask scheduler or a Ray cluster; empty for one that is started for the run.
 """
 
 
@@ -84,7 +87,11 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
         threads: Annotated[int, Field(ge=1)] = 1,
         device: Device = "auto",
         max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Options.max_failed_fraction,
+        runner: Kind = "threads",
+        runner_address: str = "",
     ) -> Any:
+        where = Runner(runner, runner_address or None)
+        where.check_server()
         request = Request(
             recipe,
             set,
@@ -104,7 +111,7 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
             max_failed_fraction=max_failed_fraction,
         )
         result = Result(start(request, opened))
-        return run_in_flow(result, opened, options, recipe=recipe, on_event=_teller())
+        return run_in_flow(result, opened, options, recipe=recipe, runner=where, on_event=_teller())
 
     run.__name__ = run.__qualname__ = name
     run.__doc__ = description + _ARGUMENTS

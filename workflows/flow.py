@@ -2,41 +2,43 @@
 
 Our store decides what is a hit; Prefect's own result cache is off, because it cannot see a
 changed helper, a changed file or a deleted output. A task says ``Cached`` or ``Completed``,
-so that the UI shows the truth.
+so that the UI shows the truth. Where tasks are executed is chosen by a `Runner`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import groupby
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.concurrency.sync import concurrency
-from prefect.futures import PrefectFuture
+from prefect.client.schemas.objects import State, TaskRunResult
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipeline.execute import execute
+from pipeline.listen import Listener
 from pipeline.plan import Entry, Plan
-from pipeline.run import Result
+from pipeline.run import Outcome, Queue, Result
 from pipeline.store import Store
-from pipeline.supervise import Event, Options, Status
+from pipeline.supervise import Event, Options
 from storage_schemas.errors import StageFailed, TooManyFailures, TubeletError
 from workflows import publish
 from workflows.dead_runs import note_run
-from workflows.live import Live
+from workflows.job import Job, compute
+from workflows.lost_tasks import close_task_runs, mark_crashed
+from workflows.runners import Runner
+from workflows.workers import Workers, flow_runner, opened
 
-GPU_LIMIT = "tubelet-gpu"  # a global concurrency limit of Prefect's, followed where there is one
-_GPU_LEASE_SECONDS = 60  # how long a run that was killed keeps its place; the least there is
 QUARANTINE_STATE = "QuarantineExceeded"  # what an automation can wait for
 
-# Tasks that wait for their inputs hold a thread; work itself is bounded by the semaphore.
+# Tasks that wait for a GPU hold a thread; work itself is bounded by a semaphore.
 _THREADS = 64
+_LISTEN_SECONDS = 1.0
 
 
 def run_flow(
@@ -47,12 +49,25 @@ def run_flow(
     recipe: str,
     settings: list[str],
     on_event: Callable[[Event], None],
+    runner: Runner = Runner(),  # noqa: B008 - frozen
 ) -> Result:
     """Run the plan as a flow; the result is that of `pipeline.run.run_plan`.
 
     The flow's state carries the message of the first error, as the command line does.
     """
-    result, opened = Result(plan), store
+    result = Result(plan)
+    broken: list[Exception] = []
+
+    def body() -> State[Any]:
+        try:
+            return run_in_flow(
+                result, store, options, recipe=recipe, runner=runner, on_event=on_event
+            )
+        except Exception as error:
+            broken.append(error)  # Prefect keeps only what can be read from its state
+            raise
+
+    here = _Local(body)
 
     @flow(
         name="tubelet",
@@ -61,15 +76,23 @@ def run_flow(
         persist_result=False,
         validate_parameters=False,
     )
-    def tubelet(recipe: str, settings: list[str], store: str) -> Any:
-        return run_in_flow(result, opened, options, recipe=recipe, on_event=on_event)
+    def tubelet(recipe: str, settings: list[str], store: str, runner: str) -> Any:
+        return here.content()
 
-    tubelet(recipe=recipe, settings=settings, store=str(store.root), return_state=True)
+    tubelet(
+        recipe=recipe,
+        settings=settings,
+        store=store.location,
+        runner=str(runner),
+        return_state=True,
+    )
+    for error in broken:
+        raise error
     return result
 
 
 def task_runner() -> Any:
-    """Threads, each of which watches a child process."""
+    """The runner of the flow itself: threads, for what is cached and for `Workers`."""
     return ThreadPoolTaskRunner(max_workers=_THREADS)
 
 
@@ -79,6 +102,7 @@ def run_in_flow(
     options: Options,
     *,
     recipe: str,
+    runner: Runner = Runner(),  # noqa: B008 - frozen
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> State[Any]:
     """Run the plan of `result`, inside of a flow that has begun, and fill the result.
@@ -90,13 +114,13 @@ def run_in_flow(
         were rejected.
     """
     note_run(store)
-    stop = threading.Event()
-    work = _Work(result, store, options, on_event, stop)
-    try:
-        _walk(work)
-    except BaseException:
-        stop.set()  # Ctrl-C: the children must end before Prefect waits for its threads
-        raise
+    with opened(runner, options) as workers:
+        walk = _Walk(result, store, options, on_event, workers)
+        try:
+            walk.run()
+        except BaseException:
+            walk.stop()  # Ctrl-C: the children must end before Prefect waits for its threads
+            raise
     publish.publish_run(recipe, result)
     try:
         result.check(options.max_failed_fraction)
@@ -108,8 +132,8 @@ def run_in_flow(
     return Completed(message=publish.summary(result))
 
 
-class _Work:
-    """What the tasks of a run share."""
+class _Walk:
+    """Submits tasks as their inputs are there, takes what comes of them, publishes the steps."""
 
     def __init__(
         self,
@@ -117,119 +141,153 @@ class _Work:
         store: Store,
         options: Options,
         on_event: Callable[[Event], None],
-        stop: threading.Event,
+        workers: Workers,
     ) -> None:
         self.result, self.store, self.options = result, store, options
-        self.on_event, self.stop = on_event, stop
-        self.slots = threading.Semaphore(options.workers)
+        self.on_event, self.workers = on_event, workers
+        self._steps: dict[str, list[Entry]] = {}
+        for entry in result.plan.entries:
+            self._steps.setdefault(entry.node.step, []).append(entry)
+        self._left = {step: len(entries) for step, entries in self._steps.items()}
+        self._queue = Queue(result.plan.to_run)
+        self._listener = Listener(store, on_event)
+        self._task_runs: dict[str, UUID] = {}  # by key
+        self._running: dict[UUID, tuple[Sequence[Entry], Any]] = {}
+        self._ended: SimpleQueue[Any] = SimpleQueue()
+        self._lost: dict[UUID, str] = {}
 
-    def cached(self, entries: Sequence[Entry]) -> State[Any]:
-        """Note what is in the store."""
+    def run(self) -> None:
+        """Until nothing is left to start or to wait for."""
+        for step, entries in self._steps.items():
+            hits = [entry for entry in entries if entry.action == "cached"]
+            if hits:
+                label = hits[0].node.label if len(hits) == 1 else f"{step} · {len(hits)} parts"
+                job = _Local(partial(self._note_cached, hits), label)
+                self._submit(flow_runner(), _CACHED, job, label, hits)
+        ready, listened = self._queue.start(), time.monotonic()
+        while ready or self._running:
+            for entry in ready:
+                self._compute(entry)
+            ready = []
+            with suppress(Empty):
+                ended = self._ended.get(timeout=_LISTEN_SECONDS)
+                ready = self._finish(*self._running.pop(ended))
+            if time.monotonic() - listened > _LISTEN_SECONDS:
+                self._listener.poll()
+                listened = time.monotonic()
+        mark_crashed(self._lost)
+
+    def stop(self) -> None:
+        """End what is running, wherever it is."""
+        futures = [f for entries, f in self._running.values() if entries[0].action == "run"]
+        self.workers.stop(futures)
+        if not self.workers.near:
+            close_task_runs()
+
+    def _compute(self, entry: Entry) -> None:
+        job = Job(
+            entry.node,
+            self.store,
+            self.options,
+            force=entry.reason == "forced",
+            stop=self.workers.stop_signal,
+            on_event=self.on_event,
+            slots=self.workers.slots,
+        )
+        if not self.workers.near:
+            self._listener.add(entry.node)
+        self._submit(self.workers, _COMPUTE, job, entry.node.label, [entry])
+
+    def _submit(
+        self, runner: Any, kind: Any, job: Any, label: str, entries: Sequence[Entry]
+    ) -> None:
+        named = kind.with_options(name=entries[0].node.step, task_run_name=_escape(label))
+        keys = {k for e in entries for keys in e.node.input_keys().values() for k in keys}
+        inputs = {TaskRunResult(id=self._task_runs[k]) for k in keys if k in self._task_runs}
+        future = runner.submit(named, parameters={"job": job}, dependencies={"job": inputs})
+        self._task_runs |= {entry.node.key: future.task_run_id for entry in entries}
+        self._running[future.task_run_id] = entries, future
+        future.add_done_callback(lambda ended: self._ended.put(ended.task_run_id))
+
+    def _note_cached(self, entries: Sequence[Entry]) -> State[Any]:
         for entry in entries:
             key = entry.node.key
             self.result.manifests[key] = self.store.read_manifest(key)
             self.result.status[key] = "cached"
         return Completed(name="Cached", message=f"{len(entries)} artifacts are in the store")
 
-    def compute(self, entry: Entry) -> State[Any]:
-        """Compute one artifact, in a child process."""
-        key = entry.node.key
-        live = Live(publish.slug(entry.node.label), entry.node.label)
-
-        def tell(event: Event) -> None:
-            self.on_event(event)
-            live(event)
-
-        try:
-            with self._gpu(entry), self.slots:
-                status, manifest = execute(
-                    entry.node,
-                    self.store,
-                    self.options,
-                    force=entry.reason == "forced",
-                    on_event=tell,
-                    stop=self.stop,
-                )
-        except TubeletError as error:
-            self.result.status[key], self.result.errors[key] = "failed", error
-            return Failed(message=str(error))
-        self.result.status[key], self.result.manifests[key] = status, manifest
-        if status == "cached":
-            return Completed(name="Cached", message=f"{key} is in the store")
-        return Completed(message=f"{key}: {len(manifest.items)} videos, {manifest.seconds:.1f} s")
-
-    def lost(self, entry: Entry, state: State[Any]) -> None:
-        """Note a task that did not say what became of it: it broke, or was never started."""
-        key = entry.node.key
-        status: Status = "blocked"
-        if state.is_failed() or state.is_crashed():
-            status = "failed"
-            self.result.errors[key] = StageFailed(
-                state.message or str(state.name), stage=entry.node.step, part=entry.node.part
-            )
-        self.result.status[key] = status
-        self.on_event(Event("ended", entry.node, status=status))
-
-    @contextmanager
-    def _gpu(self, entry: Entry) -> Iterator[None]:
-        if self.options.device == "cpu" or not entry.node.stage.uses_device():
-            yield
-            return
-        with concurrency(GPU_LIMIT, occupy=1, strict=False, lease_duration=_GPU_LEASE_SECONDS):
-            yield
-
-
-def _walk(work: _Work) -> None:
-    """Submit the tasks, inputs first, wait for all of them, publish each step when it ends."""
-    futures: dict[str, PrefectFuture[Any]] = {}
-    made = task(cache_policy=NO_CACHE, persist_result=False, retries=0)
-    # The graph goes round Prefect, which would walk through it to look for futures.
-    cached = made(lambda opaque: work.cached(opaque.content))
-    compute = made(lambda opaque: work.compute(opaque.content))
-    steps = [
-        (step, list(entries))
-        for step, entries in groupby(work.result.plan.entries, key=lambda entry: entry.node.step)
-    ]
-    for step, entries in steps:
-        hits = [entry for entry in entries if entry.action == "cached"]
-        if hits:
-            label = hits[0].node.label if len(hits) == 1 else f"{step} · {len(hits)} parts"
-            future = _submit(cached, _Opaque(hits, label), step, label, hits, futures)
-            futures |= {entry.node.key: future for entry in hits}
+    def _finish(self, entries: Sequence[Entry], future: Any) -> list[Entry]:
+        """Note what became of a task; returns what can start now."""
+        found = self._result_of(future)
+        if found is None:
+            return list(entries)
+        ready: list[Entry] = []
         for entry in entries:
+            node = entry.node
             if entry.action == "run":
-                opaque = _Opaque(entry, entry.node.key)
-                label = entry.node.label
-                futures[entry.node.key] = _submit(compute, opaque, step, label, [entry], futures)
-    for step, entries in steps:
-        for entry in entries:
-            future = futures[entry.node.key]
-            future.wait()
-            if entry.node.key not in work.result.status:
-                work.lost(entry, future.state)
-        publish.publish_step(step, [entry.node.key for entry in entries], work.result, work.store)
+                self._listener.remove(node)
+            elif node.key in self.result.status:
+                self._end(entry)
+                continue
+            if not isinstance(found, Outcome):
+                message = f"{type(found).__name__}: {found}"
+                error = StageFailed(message, stage=node.step, part=node.part)
+                self._end(entry, Outcome("failed", error=error), tell=True)
+            else:
+                self._end(entry, found, tell=not self.workers.near)
+            if self.result.status[node.key] != "failed":
+                ready += self._queue.succeed(node.key)
+            else:
+                for blocked in self._queue.fail(node.key):
+                    self._end(blocked, Outcome("blocked"), tell=True)
+        return ready
+
+    def _result_of(self, future: Any) -> Any:
+        """What a task returned, or its exception; None if it may be submitted again."""
+        try:
+            return future.result(raise_on_failure=False)
+        except Exception as error:  # its worker is gone, and nobody told Prefect
+            message = f"its worker was lost: {type(error).__name__}: {error}"
+            self._lost[future.task_run_id] = message
+            return None if self.workers.renew(future) else StageFailed(message)
+
+    def _end(self, entry: Entry, outcome: Outcome | None = None, *, tell: bool = False) -> None:
+        key, step = entry.node.key, entry.node.step
+        if outcome is not None:
+            self.result.status[key] = outcome.status
+            if outcome.manifest is not None:
+                self.result.manifests[key] = outcome.manifest
+            if outcome.error is not None:
+                self.result.errors[key] = outcome.error
+            if tell:
+                text = str(outcome.error or "")
+                self.on_event(Event("ended", entry.node, status=outcome.status, text=text))
+        self._left[step] -= 1
+        if not self._left[step]:
+            keys = [one.node.key for one in self._steps[step]]
+            publish.publish_step(step, keys, self.result, self.store)
 
 
-def _submit(
-    function: Any,
-    opaque: _Opaque,
-    step: str,
-    label: str,
-    entries: Sequence[Entry],
-    futures: dict[str, PrefectFuture[Any]],
-) -> PrefectFuture[Any]:
-    keys = [k for e in entries for keys in e.node.input_keys().values() for k in keys]
-    upstream = {id(futures[key]): futures[key] for key in keys if key in futures}
-    named = function.with_options(name=step, task_run_name=_escape(label))
-    future: PrefectFuture[Any] = named.submit(opaque, wait_for=list(upstream.values()))
-    return future
+def _call(job: _Local) -> Any:
+    return job.content()
 
 
-class _Opaque:
-    """Keeps Prefect from walking through the graph."""
+# Not retried by Prefect: `execute` knows which failures pass by themselves.
+_MADE = task(cache_policy=NO_CACHE, persist_result=False, retries=0)
+_CACHED, _COMPUTE = _MADE(_call), _MADE(compute)
 
-    def __init__(self, content: Any, label: str) -> None:
+
+class _Local:
+    """Stays in this process: Prefect sends the flow along to workers, which need none of it.
+
+    Nor does Prefect walk through it to look for futures.
+    """
+
+    def __init__(self, content: Callable[[], Any], label: str = "") -> None:
         self.content, self.label = content, label
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Local, (None, self.label)
 
     def __repr__(self) -> str:
         return self.label

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from workflows.runners import Kind
+
 console = Console()
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = 100_000  # what reads a pipe or a file wants whole lines
@@ -39,8 +41,27 @@ LoaderWorkers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes that make training views, a device; default: by device."),
 ]
+RunnerKind = Annotated[
+    Kind,
+    typer.Option(
+        "--runner", help="What runs the stages: threads or processes here, a Dask or Ray cluster."
+    ),
+]
+RunnerAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Of a Dask scheduler (tcp://HOST:8786) or a Ray cluster (HOST:6379 or "
+        "ray://HOST:10001); default: a cluster on this machine, for this run.",
+    ),
+]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Run without any server.")]
-Workers = Annotated[int, typer.Option(min=1, help="Stages at a time.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Stages at a time; with --runner-address as many as the cluster has room for."
+    ),
+]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 KeyOrStage = Annotated[

@@ -23,6 +23,7 @@ from pipeline.store import Store
 from pipeline.supervise import Options
 from workflows import display, recipes, server
 from workflows.options import console
+from workflows.runners import Runner
 
 DEFAULT_STORE = Path(os.environ.get("TUBELET_STORE", ".tubelet"))
 
@@ -105,6 +106,7 @@ def run_planned(
     recipe: str,
     settings: Sequence[str],
     prefect: bool,
+    runner: Runner,
 ) -> Result:
     """Run a plan while the console tells how it goes, with Prefect or without.
 
@@ -119,7 +121,13 @@ def run_planned(
             from workflows.flow import run_flow
 
             return run_flow(
-                plan, store, options, recipe=recipe, settings=list(settings), on_event=watcher
+                plan,
+                store,
+                options,
+                recipe=recipe,
+                settings=list(settings),
+                on_event=watcher,
+                runner=runner,
             )
 
 

@@ -21,6 +21,7 @@ from storage_schemas.errors import ParameterError
 from workflows import display, options
 from workflows.diff import Html, tell_comparison
 from workflows.options import Data, Recipe, Set, StoreDir, console
+from workflows.runners import Runner
 from workflows.session import DEFAULT_STORE, Request, open_graph, run_planned, settings_of
 from workflows.upkeep import store_option
 
@@ -55,8 +56,12 @@ def sweep(
     loader_workers: options.LoaderWorkers = None,
     item_timeout: options.ItemTimeout = Options.item_timeout_seconds,
     max_failed_fraction: options.MaxFailedFraction = Options.max_failed_fraction,
+    runner: options.RunnerKind = "threads",
+    runner_address: options.RunnerAddress = None,
 ) -> None:
     """Run a recipe with several values of some parameters; what is common runs once."""
+    where = Runner(runner, runner_address)
+    where.check_server(prefect=not no_prefect)
     opened = Store(store)
     base = settings_of(Request(recipe, settings or [], data=data))
     variants = open_variants(recipe, axes, base, opened)
@@ -93,6 +98,7 @@ def sweep(
         recipe=recipe,
         settings=[*base, *axes],
         prefect=not no_prefect,
+        runner=where,
     )
     if result.quarantined:
         display.print_quarantine(console, result.quarantined)

@@ -75,6 +75,7 @@ def test_forms_have_choices_bounds_and_texts() -> None:
         for name in ("only", "from_stage", "force"):
             assert {"none", "slic", "pretrain", "report"} <= set(form[name]["enum"])
         assert (form["workers"]["minimum"], form["max_failed_fraction"]["maximum"]) == (1, 1)
+        assert form["runner"]["enum"] == ["threads", "processes", "dask", "ray"]
     defaults = {
         name: flow.parameters.model_dump()["properties"]["recipe"]["default"]
         for name, flow in deployments.FLOWS.items()
