@@ -1,0 +1,68 @@
+"""A real S3 API server (moto's) in a process of its own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+BUCKET = "videos"
+
+
+@contextmanager
+def s3_server(port: int | None = None) -> Iterator[str]:
+    """Start a server with an empty bucket, and point this process and its children at it.
+
+    Yields its URL. What was in it is gone when it ends; one that is started again at the
+    port of another is empty, too.
+    """
+    port = port or _free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # a line for each request
+    )
+    try:
+        _wait_for(server, port)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", url)
+            patch.setenv("AWS_ACCESS_KEY_ID", "tubelet")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "tubelet")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            bucket().create()
+            yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+def bucket(name: str = BUCKET) -> Any:
+    """The bucket as boto3 sees it, for tests that put objects there or take them away."""
+    import boto3
+
+    return boto3.resource("s3").Bucket(name)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if server.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise RuntimeError(f"moto's server does not answer at port {port}: {server.poll()=}")
