@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +247,7 @@ class _LocatedVideos(Mapping[str, VideoFile]):
 
     def __getitem__(self, video_id: str) -> VideoFile:
         video = self.videos[video_id]
-        path = Path(self.locations[video_id])
-        return VideoFile(video_id=video_id, digest=video.digest, bytes=video.bytes, path=path)
+        return replace(video, place=self.locations[video_id])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.videos)

@@ -1,7 +1,4 @@
-"""Content digests of files, remembered by path, size and modification time.
-
-A folder (the frames of a video as images) has one digest, of the names and contents of the
-files in it; it is remembered by their names, sizes and times together.
+"""Content digests of files, remembered by place, size and modification time.
 
 A cache: deleting ``digests.sqlite`` costs time, never correctness.
 """
@@ -10,91 +7,94 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection
-from hashlib import sha256
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.store import file_sha256
+from pipeline.found_file import UNREADABLE, FoundFile
 
-UNREADABLE = "unreadable: "
+_ASKED_AT_ONCE = 900  # SQLite may be built to take no more than 999 values
+_SECONDS_UNSAVED = 1.0
+
+_Row = tuple[bytes, int, int, str]
 
 
 class Digests:
-    """SHA-256 by path.
+    """SHA-256 by place.
 
     Parameters
     ----------
     database : Path
     on_hashed : callable, optional
-        ``on_hashed(path, size)`` after each file that really had to be read.
+        ``on_hashed(place, size)`` after each file that really had to be read.
     """
 
     def __init__(
-        self, database: Path, *, on_hashed: Callable[[Path, int], None] | None = None
+        self, database: Path, *, on_hashed: Callable[[str, int], None] | None = None
     ) -> None:
         self._connection = sqlite3.connect(database, timeout=60, isolation_level=None)
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS digests "
             "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT) WITHOUT ROWID"
         )
-        # A row is a commit; to wait for the disk each time took 20 ms, more than most videos.
-        # What a power failure may cost is a cache.
+        # To wait for the disk at each commit took 20 ms, more than most videos. What a power
+        # failure may cost is a cache.
         self._connection.execute("PRAGMA synchronous=OFF")
         self._on_hashed = on_hashed
 
-    def __call__(self, path: Path) -> str:
-        """Digest of `path`, or ``unreadable: CAUSE``; read only if unknown or changed."""
-        name = os.fsencode(path.absolute())
-        try:
-            state = _folder_state(path) if path.is_dir() else _state(path.stat())
-            row = self._connection.execute(
-                "SELECT sha256 FROM digests WHERE path=? AND size=? AND mtime_ns=?",
-                (name, *state),
-            ).fetchone()
-            if row:
-                return str(row[0])
-            digest = _folder_sha256(path) if path.is_dir() else file_sha256(path)
-        except OSError as error:
-            return f"{UNREADABLE}{error.strerror}"
-        self._connection.execute(
-            "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (name, *state, digest)
-        )
-        if self._on_hashed:
-            self._on_hashed(path, state[0])
-        return digest
+    def __call__(self, files: Sequence[FoundFile]) -> list[str]:
+        """Digest of each file, or ``unreadable: CAUSE``; read only if unknown or changed."""
+        names = [os.fsencode(file.place) for file in files]
+        rows = self._rows(names)
+        digests = {
+            name: row[3]
+            for name, file in zip(names, files, strict=True)
+            if (row := rows.get(name)) and row[1] == file.size and row[2] == file.stamp
+        }
+        unknown = {n: file for n, file in zip(names, files, strict=True) if n not in digests}
+        digests |= self._read(unknown)
+        return [digests[name] for name in names]
 
-    def places(self, digests: Collection[str]) -> dict[str, list[Path]]:
+    def _rows(self, names: Sequence[bytes]) -> dict[bytes, _Row]:
+        rows: dict[bytes, _Row] = {}
+        for start in range(0, len(names), _ASKED_AT_ONCE):
+            asked = names[start : start + _ASKED_AT_ONCE]
+            query = f"SELECT * FROM digests WHERE path IN ({','.join('?' * len(asked))})"
+            rows.update((row[0], row) for row in self._connection.execute(query, asked))
+        return rows
+
+    def _read(self, files: Mapping[bytes, FoundFile]) -> dict[bytes, str]:
+        digests: dict[bytes, str] = {}
+        unsaved: list[_Row] = []
+        saved = time.monotonic()
+        try:
+            for name, file in files.items():
+                digests[name] = digest = file.content_sha256()
+                if digest.startswith(UNREADABLE):
+                    continue
+                unsaved.append((name, file.size, file.stamp, digest))
+                if self._on_hashed:
+                    self._on_hashed(file.place, file.size)
+                if time.monotonic() > saved + _SECONDS_UNSAVED:
+                    self._save(unsaved)
+                    unsaved, saved = [], time.monotonic()
+        finally:
+            self._save(unsaved)
+        return digests
+
+    def _save(self, rows: Sequence[_Row]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        with self._connection:  # commits
+            self._connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
+
+    def places(self, digests: Collection[str]) -> dict[str, list[str]]:
         """Digest -> files that had this content when they were last read, by name."""
-        found: dict[str, list[Path]] = {}
+        found: dict[str, list[str]] = {}
         for name, digest in self._connection.execute("SELECT path, sha256 FROM digests"):
             if digest in digests:
-                found.setdefault(digest, []).append(Path(os.fsdecode(name)))
-        return {digest: sorted(paths) for digest, paths in found.items()}
+                found.setdefault(digest, []).append(os.fsdecode(name))
+        return {digest: sorted(places) for digest, places in found.items()}
 
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
-
-
-def _state(stat: os.stat_result) -> tuple[int, int]:
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _files(folder: Path) -> list[os.DirEntry[str]]:
-    """Files of a folder but hidden ones, by name."""
-    with os.scandir(folder) as entries:
-        files = [e for e in entries if not e.name.startswith(".") and not e.is_dir()]
-    return sorted(files, key=lambda entry: entry.name)
-
-
-def _folder_state(folder: Path) -> tuple[int, int]:
-    """Bytes of all files, and in place of a time 63 bits of their names, sizes and times."""
-    states = [(entry.name, *_state(entry.stat())) for entry in _files(folder)]
-    bits = sha256(repr(states).encode("utf-8", "surrogateescape")).digest()[:8]
-    return sum(size for _, size, _ in states), int.from_bytes(bits) >> 1
-
-
-def _folder_sha256(folder: Path) -> str:
-    files = ((entry.name, file_sha256(Path(entry.path))) for entry in _files(folder))
-    lines = "".join(f"{digest}  {name}\n" for name, digest in files)
-    return sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.digests import UNREADABLE, Digests
+from pipeline.digests import Digests
+from pipeline.found_file import UNREADABLE
 from pipeline.graph import Step, check_names, walk
 from pipeline.keys import artifact_key, digest_key
 from pipeline.ledger import Ledger
@@ -323,7 +324,7 @@ def noun_of(node: Node) -> type[Noun]:
     return node.stage.output
 
 
-def locations(node: Node, folders: Mapping[str, Path]) -> dict[str, Path]:
+def locations(node: Node, folders: Mapping[str, Path]) -> dict[str, str | Path]:
     """Where the files of a source node lie now; `folders` holds generated data sets by key."""
     assert isinstance(node.stage, Source)
     assert isinstance(node.literal, tuple)

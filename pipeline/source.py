@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pipeline.found_file import FoundFile
 from pipeline.graph import Step
 from pipeline.stage import Role, Stage
 from pipeline.wording import suggest
@@ -21,6 +22,8 @@ from storage_schemas.errors import ParameterError
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Noun
 from storage_schemas.videos import VideoFile
+
+Digest = Callable[[Sequence[FoundFile]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Listing:
     Parameters
     ----------
     videos : sequence of VideoFile
-        In the order they are to be put into parts; `path` may be None for videos that
+        In the order they are to be put into parts; `place` may be None for videos that
         are only generated when the run starts.
     labels : sequence of LabelRow or None
         None where the source knows no labels.
@@ -65,14 +68,14 @@ class Source(Stage):
             raise ParameterError(f"no source is named {name!r}; {suggest(name, sorted(known))}")
         return known[name]
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos.
 
         Parameters
         ----------
         digest : callable
-            ``digest(path)`` gives the SHA-256 of a file, remembered by path, size and
-            mtime, and shows progress. An unreadable file gives ``unreadable: CAUSE``.
+            ``digest(files)`` gives the SHA-256 of each file, remembered by place, size and
+            time, and shows progress. An unreadable file gives ``unreadable: CAUSE``.
         dataset : (Stage, str) or None
             The stage bound to ``dataset`` and the key of its artifact, which may not
             have been computed yet.
@@ -84,11 +87,11 @@ class Source(Stage):
         """
         raise NotImplementedError
 
-    def locate(self, video: VideoFile, dataset: Path | None) -> Path:
+    def locate(self, video: VideoFile, dataset: Path | None) -> str | Path:
         """Where the file lies now; `dataset` is the folder of the generating artifact."""
-        if video.path is None:
+        if video.place is None:
             raise NotImplementedError(f"{type(self).__name__} must locate {video.video_id!r}")
-        return video.path
+        return video.place
 
 
 class SourceLabels(Stage):

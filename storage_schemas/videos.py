@@ -32,8 +32,8 @@ class VideoFile(ItemNoun):
         SHA-256 of the content, or ``unreadable: CAUSE`` if it could not be read.
     bytes : int
         Size of the file.
-    path : Path or None
-        Where it lies now. Not stored and not part of any key.
+    place : str, Path or None
+        Where it lies now, as a path or as a URL. Not stored and not part of any key.
     """
 
     name: ClassVar[str] = "videos"
@@ -43,7 +43,12 @@ class VideoFile(ItemNoun):
     video_id: str
     digest: str
     bytes: int
-    path: Path | None = None
+    place: str | Path | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file, once it lies on this machine."""
+        return None if self.place is None else Path(self.place)
 
     def to_tables(self) -> dict[str, pa.Table]:
         row = {"video_id": self.video_id, "digest": self.digest, "bytes": self.bytes}

@@ -8,7 +8,7 @@ layouts have fixtures of their own, in the tests of each source.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,15 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from pipeline.found_file import FoundFile
+
 FRAMES, HEIGHT, WIDTH, SIDE = 12, 48, 64, 16
 SPLITS = ("train", "train", "test", "test")  # of the videos of a class
+
+
+def by_place(files: Sequence[FoundFile]) -> list[str]:
+    """What stands for digests in tests that are about lists: where each file lies."""
+    return [file.place for file in files]
 
 
 def masks(label: int) -> NDArray[np.bool_]:

@@ -131,11 +131,11 @@ def plan(
     display.print_plan(console, planned)
 
 
-def _hash_progress() -> Callable[[Path, int], None]:
+def _hash_progress() -> Callable[[str, int], None]:
     """Speaks up when a first scan has much to read."""
     seen = {"files": 0, "bytes": 0, "said": 1 << 30}
 
-    def hashed(path: Path, size: int) -> None:
+    def hashed(place: str, size: int) -> None:
         seen["files"] += 1
         seen["bytes"] += size
         if seen["bytes"] >= seen["said"]:

@@ -55,7 +55,7 @@ def open_graph(
     request: Request,
     store: Store,
     *,
-    on_hashed: Callable[[Path, int], None] | None = None,
+    on_hashed: Callable[[str, int], None] | None = None,
 ) -> Graph:
     """Load the recipe, apply the overrides, scan the sources."""
     targets = apply_overrides(recipes.load(request.recipe), settings_of(request))
@@ -76,7 +76,7 @@ def settings_of(request: Request) -> list[str]:
 
 
 def start(
-    request: Request, store: Store, *, on_hashed: Callable[[Path, int], None] | None = None
+    request: Request, store: Store, *, on_hashed: Callable[[str, int], None] | None = None
 ) -> Plan:
     """Plan, and remember the graph as the recipe's last run, which `gc` then keeps."""
     graph = open_graph(request, store, on_hashed=on_hashed)

@@ -15,11 +15,10 @@ specs/downstream.md section 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.listed import add_row, find_videos, in_class_folder, match
 from storage_schemas.errors import SourceError
@@ -38,7 +37,7 @@ class Hmdb51(Source, name="hmdb51", version=1):
     path: Path = Path("hmdb51")
     split: Literal[1, 2, 3] = 1
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos of the split in the order of their ids, ``<class>/<file>.avi``."""
         root = self.path.expanduser()
         rows, unused = read_tagged_lists(root, self.split)

@@ -17,16 +17,16 @@ Xiao et al., *Noise or Signal: The Role of Image Backgrounds in Object Recogniti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import Field
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
-from stages.sources.folder import some
 from stages.sources.listed import match
+from stages.sources.walk import some
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
 
@@ -67,7 +67,7 @@ class ImageNet9(Source, name="imagenet9", version=1):
     variants: tuple[Variant, ...] = Field(get_args(Variant), min_length=1)
     train: Path | None = None
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the images in the order of their ids, ``<variant>/<class>/<file>``."""
         root = self.path.expanduser()
         found = {str(name): _images(root / name / "val", name) for name in self.variants}

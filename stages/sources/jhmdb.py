@@ -20,15 +20,14 @@ section 10.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.digests import UNREADABLE
-from pipeline.source import Listing, Source
+from pipeline.found_file import UNREADABLE, FoundFile
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage, VideoStage
 from stages.sources.hmdb51 import read_tagged_lists
 from stages.sources.listed import annotation_of, find_videos, in_class_folder, match
@@ -50,14 +49,14 @@ class Jhmdb(Source, name="jhmdb", version=1):
     path: Path = Path("jhmdb")
     split: Literal[1, 2, 3] = 1
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the clips of the split in the order of their ids."""
         root = self.path.expanduser()
         rows, unused = read_tagged_lists(root, self.split)
         images = root / "Rename_Images"
-        files = {f"{in_class_folder(p)}.avi": p for p in images.glob("*/[!.]*") if p.is_dir()}
+        folders = {f"{in_class_folder(p)}.avi": p for p in images.glob("*/[!.]*") if p.is_dir()}
         videos, repeated = find_videos(root / "ReCompress_Videos", in_class_folder)
-        listing = match(rows, files | videos, digest=digest, unused=unused)
+        listing = match(rows, {**folders, **videos}, digest=digest, unused=unused)
         if not listing.videos:
             raise SourceError(
                 f"{root} holds none of the {len(rows)} clips of split {self.split}; they are "
@@ -73,7 +72,7 @@ class JhmdbMasks(Source, name="jhmdb_masks", version=1):
 
     path: Path = Path("jhmdb")
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the files of masks in the order of their clips' ids."""
         root = self.path.expanduser() / "puppet_mask"
         found = {f"{in_class_folder(p.parent)}.avi": p for p in root.glob(f"*/*/{_MASK}")}
@@ -82,7 +81,13 @@ class JhmdbMasks(Source, name="jhmdb_masks", version=1):
                 f"{root} holds no <class>/<clip>/{_MASK}; unpack the official puppet_mask.zip, "
                 f"and set --set {self.name}.path=DIR to the folder above"
             )
-        videos = [annotation_of(v, path, digest=digest(path)) for v, path in sorted(found.items())]
+        ids = sorted(found)
+        files = [FoundFile.at(found[video_id]) for video_id in ids]
+        contents = digest(files)
+        videos = [
+            annotation_of(video_id, file, digest=content)
+            for video_id, file, content in zip(ids, files, contents, strict=True)
+        ]
         count = f"masks of {len(videos)} of {NUM_CLIPS} official clips are there"
         return Listing(videos=videos, notes=[count])
 

@@ -12,13 +12,12 @@ Kay et al., *The Kinetics Human Action Video Dataset*, 2017; specs/downstream.md
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.listed import add_row, clip_name, find_videos, match, read_csv
 from storage_schemas.errors import SourceError
@@ -53,7 +52,7 @@ class Kinetics400(Source, name="kinetics400", version=1):
     path: Path = Path("kinetics400")
     splits: tuple[Split, ...] = Field(("train", "val"), min_length=1)
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos of the chosen splits in the order of their ids."""
         root = self.path.expanduser()
         rows = [row for row in read_lists(root) if row.split in self.splits]

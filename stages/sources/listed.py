@@ -7,25 +7,25 @@ an error: both are counted, and the first few are named.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from stat import S_ISDIR
 
-from pipeline.digests import UNREADABLE
-from pipeline.source import Listing
-from stages.sources.folder import VIDEO_EXTENSIONS, some
+from pipeline.found_file import UNREADABLE, FoundFile
+from pipeline.source import Digest, Listing
+from stages.sources.walk import some, walk
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
 from storage_schemas.videos import VideoFile
 
+Files = Mapping[str, FoundFile | Path]  # by video id
+
 
 def match(
     rows: Collection[LabelRow],
-    files: Mapping[str, Path],
+    files: Files,
     *,
-    digest: Callable[[Path], str],
+    digest: Digest,
     official: Mapping[str, int] | None = None,
     unused: Collection[str] = (),
 ) -> Listing:
@@ -35,8 +35,8 @@ def match(
     ----------
     rows : collection of LabelRow
         What the lists name, one row a video.
-    files : mapping of str -> Path
-        By video id. A broken link counts as present: decode quarantines it with its cause.
+    files : mapping of str -> FoundFile or Path
+        A broken link counts as present: decode quarantines it with its cause.
     digest : callable
         See `pipeline.source.Source.scan`.
     official : mapping of str -> int, optional
@@ -45,10 +45,11 @@ def match(
         Ids of videos that the lists name but do not use.
     """
     there = sorted(row for row in rows if row.video_id in files)
+    chosen = [found_file(files[row.video_id]) for row in there]
+    contents = digest(chosen)
     videos = [
-        VideoFile(row.video_id, digest(path), size_of(path), path)
-        for row in there
-        for path in [files[row.video_id]]
+        file.video(row.video_id, content)
+        for row, file, content in zip(there, chosen, contents, strict=True)
     ]
     notes = []
     for split in dict.fromkeys([*(official or ()), *(row.split for row in rows)]):
@@ -78,37 +79,34 @@ def count_note(split: str, listed: int, missing: Sequence[str], official: int | 
     return f"{note}, {len(missing)} are missing: {some(missing)}" if missing else note
 
 
-def annotation_of(video_id: str, path: Path, *, digest: str) -> VideoFile:
+def found_file(file: FoundFile | Path) -> FoundFile:
+    """The state of a file, or of a folder of images, that was found by its name only."""
+    return FoundFile.at(file) if isinstance(file, Path) else file
+
+
+def annotation_of(video_id: str, file: FoundFile, *, digest: str) -> VideoFile:
     """A file of annotations under the id of the video that it is about.
 
     Files of two videos may be equal, or one and the same; they are no duplicates, so the id
     is in the digest.
     """
     own = sha256(f"{digest} {video_id}".encode("utf-8", "surrogateescape")).hexdigest()
-    return VideoFile(
-        video_id, digest if digest.startswith(UNREADABLE) else own, size_of(path), path
-    )
+    return file.video(video_id, digest if digest.startswith(UNREADABLE) else own)
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of the files in a folder of images; 0 of a broken link."""
-    try:
-        stat = path.stat()
-        if S_ISDIR(stat.st_mode):
-            return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
-        return stat.st_size
-    except OSError:
-        return 0
+def stem(path: str) -> str:
+    """A file's name without its extension."""
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
-def in_class_folder(path: Path) -> str:
+def in_class_folder(path: str | Path) -> str:
     """``<Class>/<file>``: how lists name a video that lies in a folder of its class."""
-    return f"{path.parent.name}/{path.name}"
+    return "/".join(str(path).split("/")[-2:])
 
 
 def find_videos(
-    root: Path, name: Callable[[Path], str] = lambda path: path.stem
-) -> tuple[dict[str, Path], list[str]]:
+    root: Path, name: Callable[[str], str] = stem
+) -> tuple[dict[str, FoundFile], list[str]]:
     """Video files below `root` by name, in whatever folders they lie; hidden ones are not seen.
 
     Of two files with one name the first is taken, folders in the order of their names.
@@ -117,29 +115,24 @@ def find_videos(
     ----------
     root : Path
     name : callable
-        What a file is called; by default its name without extension.
+        What a file is called, by its place; by default its name without extension.
 
     Returns
     -------
-    files : dict of str -> Path
+    files : dict of str -> FoundFile
     notes : list of str
         On files of one name.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, FoundFile] = {}
     twice = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            if file.startswith(".") or os.path.splitext(file)[1].lower() not in VIDEO_EXTENSIONS:
-                continue
-            path = Path(folder, file)
-            if found.setdefault(name(path), path) is not path:
-                twice.append(path.relative_to(root).as_posix())
+    for path, file in walk(root).files.items():
+        if found.setdefault(name(file.place), file) is not file:
+            twice.append(path)
     notes = [f"{len(twice)} files repeat a name and are not used: {some(twice)}"] if twice else []
     return found, notes
 
 
-def ignoring_case(files: Mapping[str, Path], ids: Collection[str]) -> dict[str, Path]:
+def ignoring_case(files: Files, ids: Collection[str]) -> Files:
     """The files, renamed to the ids that they differ from in letter case only."""
     by_case = {video_id.lower(): video_id for video_id in ids if video_id not in files}
     return {

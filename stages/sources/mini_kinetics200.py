@@ -21,7 +21,7 @@ sections 1 and 11.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,12 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.source import Listing, Source
+from pipeline.found_file import FoundFile
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage, VideoStage
-from stages.sources.folder import some
 from stages.sources.kinetics400 import read_lists
 from stages.sources.listed import annotation_of, find_videos, match, read_csv
 from stages.sources.pickled_array import read_pickled_array
+from stages.sources.walk import some
 from storage_schemas.boxes import Boxes
 from storage_schemas.errors import BadVideo, SourceError
 from storage_schemas.frames import Frames
@@ -52,7 +53,7 @@ class MiniKinetics200(Source, name="mini_kinetics200", version=1):
 
     path: Path = Path("mini_kinetics200")
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the clips in the order of their ids, ``<id>_<start>_<end>``."""
         root = self.path.expanduser()
         rows, unknown = read_rows(root)
@@ -75,7 +76,7 @@ class MiniKineticsBoxes(Source, name="mini_kinetics_boxes", version=1):
     path: Path = Path("mini_kinetics200")
     splits: tuple[Split, ...] = Field(get_args(Split), min_length=1)
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the clips whose split has a file of boxes."""
         root = self.path.expanduser()
         rows, _ = read_rows(root)
@@ -86,11 +87,12 @@ class MiniKineticsBoxes(Source, name="mini_kinetics_boxes", version=1):
                 f"{root} holds neither {' nor '.join(p.name for p in files.values())}; unpack "
                 f"detections.zip there, or set --set {self.name}.path=DIR"
             )
-        digests = {split: digest(path) for split, path in there.items()}
+        found = {split: FoundFile.at(path) for split, path in there.items()}
+        digests = dict(zip(found, digest(list(found.values())), strict=True))
         videos = [
-            annotation_of(row.video_id, there[row.split], digest=digests[row.split])
+            annotation_of(row.video_id, found[row.split], digest=digests[row.split])
             for row in sorted(rows)
-            if row.split in there
+            if row.split in found
         ]
         lacking = [f"no {path.name}" for split, path in files.items() if split not in there]
         return Listing(videos=videos, notes=lacking)

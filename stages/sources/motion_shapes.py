@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.pictures import caption, stack, strip
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Context, GatherStage, Role, Stage
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.dataset import SPEED_SCHEMA, Dataset
@@ -156,7 +156,7 @@ class Generated(Source, name="generated", version=1):
         "dataset": Role(noun=Dataset, many=False, optional=False)
     }
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List what the generator will make; the key of the data set stands for the bytes."""
         assert dataset is not None
         stage, key = dataset

@@ -18,12 +18,12 @@ section 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.listed import add_row, first_file, match, read_csv
 from stages.sources.something_v2 import LIST_NAMES, Split, lists_folders
@@ -50,7 +50,7 @@ class SomethingV1(Source, name="something_v1", version=1):
     path: Path = Path("something_v1")
     splits: tuple[Split, ...] = Field(("train", "val"), min_length=1)
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the folders of the chosen splits in the order of their ids."""
         root = self.path.expanduser()
         rows: dict[str, LabelRow] = {}

@@ -20,13 +20,13 @@ section 1.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.listed import add_row, find_videos, first_file, match, read_csv
 from storage_schemas.errors import SourceError
@@ -54,7 +54,7 @@ class SomethingV2(Source, name="something_v2", version=1):
     path: Path = Path("something_v2")
     splits: tuple[Split, ...] = Field(("train", "val"), min_length=1)
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos of the chosen splits in the order of their ids."""
         root = self.path.expanduser()
         rows: dict[str, LabelRow] = {}

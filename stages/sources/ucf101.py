@@ -8,11 +8,10 @@ Soomro et al., *UCF101*, CRCV-TR-12-01, 2012; specs/downstream.md section 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.listed import ignoring_case, match
 from storage_schemas.errors import SourceError
@@ -36,7 +35,7 @@ class Ucf101(Source, name="ucf101", version=1):
     path: Path = Path("ucf101")
     split: Literal[1, 2, 3] = 1
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos of the split, in the order of their ids."""
         root = self.path.expanduser()
         rows = read_split(root / "ucfTrainTestlist", self.split)

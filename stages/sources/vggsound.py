@@ -12,10 +12,9 @@ Chen et al., *VGGSound: A Large-scale Audio-Visual Dataset*, ICASSP 2020.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.source import Listing, Source
+from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.listed import add_row, clip_name, find_videos, match, read_csv
 from storage_schemas.errors import SourceError
@@ -32,7 +31,7 @@ class VggSound(Source, name="vggsound", version=1):
 
     path: Path = Path("vggsound")
 
-    def scan(self, *, digest: Callable[[Path], str], dataset: tuple[Stage, str] | None) -> Listing:
+    def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos in the order of their ids."""
         root = self.path.expanduser()
         rows = read_list(root / "vggsound.csv")

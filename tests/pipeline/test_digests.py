@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.digests import Digests
+from pipeline.found_file import FoundFile
+
+
+def one(digests: Digests, path: Path) -> str:
+    (digest,) = digests([FoundFile.at(path)])
+    return digest
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -20,9 +26,10 @@ def test_permission_denied_is_the_cause(tmp_path: Path) -> None:
     path.chmod(0)
     code = (
         "import sys, os; from pathlib import Path; from pipeline.digests import Digests\n"
+        "from pipeline.found_file import FoundFile\n"
         "digests = Digests(Path(sys.argv[1]) / 'd.sqlite')\n"
         "os.setuid(65534)\n"
-        "print(digests(Path(sys.argv[1]) / 'secret.mp4'))"
+        "print(*digests([FoundFile.at(Path(sys.argv[1]) / 'secret.mp4')]))"
     )
     for folder in (tmp_path, *tmp_path.parents):
         if os.access(folder, os.W_OK) and str(folder).startswith("/tmp/"):
@@ -39,7 +46,7 @@ def test_many_runs_may_open_a_fresh_cache_at_once(tmp_path: Path) -> None:
     def digest(_: int) -> str:
         digests = Digests(tmp_path / "d.sqlite")
         try:
-            return digests(tmp_path / "a.mp4")
+            return one(digests, tmp_path / "a.mp4")
         finally:
             digests.close()
 
@@ -54,17 +61,17 @@ def test_a_folder_of_images_has_one_digest_that_every_file_is_in(tmp_path: Path)
         (folder / name).write_text(name)
     hashed: list[int] = []
     digests = Digests(tmp_path / "d.sqlite", on_hashed=lambda path, size: hashed.append(size))
-    first = digests(folder)
+    first = one(digests, folder)
     assert len(first) == 64
     (folder / ".DS_Store").write_text("hidden")
-    assert digests(folder) == first
+    assert one(digests, folder) == first
     assert hashed == [10]  # read once, in bytes of its files
     stat = (folder / "1.jpg").stat()
     (folder / "1.jpg").write_text("other")
     os.utime(folder / "1.jpg", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    changed = digests(folder)
+    changed = one(digests, folder)
     (folder / "2.jpg").rename(folder / "3.jpg")
-    assert len({first, changed, digests(folder)}) == 3
+    assert len({first, changed, one(digests, folder)}) == 3
     (folder / "4.jpg").symlink_to(tmp_path / "nowhere")
-    assert digests(folder) == "unreadable: No such file or directory"
+    assert one(digests, folder) == "unreadable: No such file or directory"
     digests.close()

@@ -10,6 +10,7 @@ from probe_stages import Count, Grow, Probe
 
 from pipeline.digests import Digests
 from pipeline.expand import Graph, expand
+from pipeline.found_file import FoundFile
 from pipeline.ledger import Ledger
 from pipeline.source import labels_of, split_of
 from pipeline.store import Store
@@ -130,13 +131,18 @@ def test_two_steps_need_two_names(store: Store, folder: Path) -> None:
 
 def test_digests_are_remembered(store: Store, folder: Path) -> None:
     hashed: list[str] = []
-    digests = Digests(store.root / "d.sqlite", on_hashed=lambda p, n: hashed.append(p.name))
-    first = digests(folder / "a.mp4")
-    assert digests(folder / "a.mp4") == first
-    assert hashed == ["a.mp4"]
+    digests = Digests(store.root / "d.sqlite", on_hashed=lambda p, n: hashed.append(p))
+
+    def digest(name: str) -> str:
+        (found,) = digests([FoundFile.at(folder / name)])
+        return found
+
+    first = digest("a.mp4")
+    assert digest("a.mp4") == first
+    assert hashed == [str(folder / "a.mp4")]
     (folder / "a.mp4").write_text("changed")
-    assert digests(folder / "a.mp4") != first
-    assert digests(folder / "none.mp4") == "unreadable: No such file or directory"
+    assert digest("a.mp4") != first
+    assert digest("none.mp4") == "unreadable: No such file or directory"
 
 
 def test_labels_and_split_have_keys_of_their_own(store: Store, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def cut(path: Path, fraction: float, *, align: int = 1) -> Path:
 
 def decode(path: Path, digest: str = "sha", **parameters: object) -> Frames:
     # Generated videos are listed before they exist, so the size is not to be trusted.
-    video = VideoFile(video_id=path.name, digest=digest, bytes=0, path=path)
+    video = VideoFile(video_id=path.name, digest=digest, bytes=0, place=path)
     return Decode.model_validate(parameters).process(videos=video)
 
 
@@ -441,7 +441,7 @@ def test_strange_names(whole: Path, name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_name_that_is_no_utf8(whole: Path) -> None:
     path = whole.with_name(os.fsdecode(b"caf\xe9.mp4"))
     path.hardlink_to(whole)
-    video = VideoFile(video_id="caf\\xe9.mp4", digest="sha", bytes=0, path=path)
+    video = VideoFile(video_id="caf\\xe9.mp4", digest="sha", bytes=0, place=path)
     assert len(Decode(fps_cap=1).process(videos=video)) == 10
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from pipeline.found_file import FoundFile
 from pipeline.source import Listing
-from stages.sources.folder import VIDEO_EXTENSIONS, Folder
+from stages.sources.folder import Folder
+from stages.sources.walk import VIDEO_EXTENSIONS
 from storage_schemas.errors import SourceError
 
 
-def digest(path: Path) -> str:
-    try:
-        return f"digest of {path.read_bytes()!r}"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+def digest(files: Sequence[FoundFile]) -> list[str]:
+    return [file.content_sha256() for file in files]
+
+
+def sha256_of(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def scan(path: Path) -> Listing:
@@ -34,7 +39,7 @@ def test_ids_are_sorted_relative_paths_and_carry_digest_and_size(tmp_path: Path)
     put(tmp_path, "b/z.mp4", "b/a.AVI", "a.webm", "b/c/d.mkv")
     listing = scan(tmp_path)
     assert [v.video_id for v in listing.videos] == ["a.webm", "b/a.AVI", "b/c/d.mkv", "b/z.mp4"]
-    assert listing.videos[0].digest == "digest of b'a.webm'"
+    assert listing.videos[0].digest == sha256_of("a.webm")
     assert listing.videos[0].bytes == 6
     assert listing.videos[3].path == tmp_path / "b/z.mp4"
     assert listing.labels is None
@@ -82,7 +87,7 @@ def test_links_to_files_are_followed_and_broken_ones_listed(tmp_path: Path) -> N
     (root / "good.mp4").symlink_to(tmp_path / "elsewhere/real.mp4")
     (root / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     by_id = {video.video_id: video for video in scan(root).videos}
-    assert by_id["good.mp4"].digest == "digest of b'real.mp4'"
+    assert by_id["good.mp4"].digest == sha256_of("real.mp4")
     assert by_id["good.mp4"].bytes == 8
     assert by_id["gone.mp4"].digest == "unreadable: No such file or directory"
     assert by_id["gone.mp4"].bytes == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from miniatures import by_place
 from pydantic import ValidationError
 
 from pipeline.source import Listing
@@ -25,7 +26,7 @@ def videos(tmp_path: Path) -> Path:
 
 
 def scan(path: Path, **labels: object) -> Listing:
-    return Folder(path=path, **labels).scan(digest=str, dataset=None)  # type: ignore[arg-type]
+    return Folder(path=path, **labels).scan(digest=by_place, dataset=None)  # type: ignore[arg-type]
 
 
 def test_a_folder_has_no_labels_unless_it_is_told(videos: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from miniatures import by_place
 
 from pipeline.source import Listing
 from stages.decode.decode import Decode
@@ -35,7 +36,7 @@ def root(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
 
 def scan(root: Path, **parameters: object) -> Listing:
     source = Hmdb51.model_validate({"path": root, **parameters})
-    return source.scan(digest=lambda path: f"digest of {path.name}", dataset=None)
+    return source.scan(digest=by_place, dataset=None)
 
 
 def test_ids_labels_splits_and_counts(root: Path) -> None:

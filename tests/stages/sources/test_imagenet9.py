@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from miniatures import by_place
 
 from pipeline.source import Listing
 from stages.decode.decode import Decode
@@ -41,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 def scan(root: Path, **parameters: object) -> Listing:
     source = ImageNet9.model_validate({"path": root, **parameters})
-    return source.scan(digest=lambda path: f"digest of {path}", dataset=None)
+    return source.scan(digest=by_place, dataset=None)
 
 
 def test_ids_say_the_variant_and_counts_are_told(root: Path) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from miniatures import by_place
 from numpy.typing import NDArray
 
 from pipeline.digests import Digests
@@ -69,7 +70,7 @@ def root(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
 
 def scan(source: type[Source], root: Path, **parameters: object) -> Listing:
     chosen = source.model_validate({"path": root, **parameters})
-    return chosen.scan(digest=lambda path: f"digest of {path}", dataset=None)
+    return chosen.scan(digest=by_place, dataset=None)
 
 
 def test_ids_labels_and_counts(root: Path) -> None:

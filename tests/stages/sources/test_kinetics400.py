@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from miniatures import by_place
 
 from pipeline.source import Listing
 from stages.decode.decode import Decode
@@ -43,7 +44,7 @@ def root(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
 
 def scan(root: Path, **parameters: object) -> Listing:
     source = Kinetics400.model_validate({"path": root, **parameters})
-    return source.scan(digest=lambda path: f"digest of {path.name}", dataset=None)
+    return source.scan(digest=by_place, dataset=None)
 
 
 def test_ids_labels_splits_and_what_is_missing(root: Path) -> None:

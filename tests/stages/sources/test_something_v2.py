@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from miniatures import by_place
 
 from pipeline.source import Listing
 from stages.decode.decode import Decode
@@ -55,7 +56,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, make_video: Callable[..
 
 def scan(root: Path, **parameters: object) -> Listing:
     source = SomethingV2.model_validate({"path": root, **parameters})
-    return source.scan(digest=lambda path: f"digest of {path.name}", dataset=None)
+    return source.scan(digest=by_place, dataset=None)
 
 
 def test_ids_classes_without_brackets_and_counts(root: Path) -> None:

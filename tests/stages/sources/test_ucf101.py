@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from miniatures import by_place
 
 from pipeline.source import Listing
 from stages.sources.ucf101 import Ucf101, read_split
@@ -41,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 def scan(root: Path, split: int = 1) -> Listing:
     source = Ucf101.model_validate({"path": root, "split": split})
-    return source.scan(digest=lambda path: f"digest of {path.name}", dataset=None)
+    return source.scan(digest=by_place, dataset=None)
 
 
 def test_ids_labels_and_splits(root: Path) -> None:
@@ -53,7 +54,7 @@ def test_ids_labels_and_splits(root: Path) -> None:
         LabelRow(IDS[2], "HandstandPushups", "test"),
         LabelRow(IDS[3], "HandstandPushups", "train"),
     ]
-    assert listing.videos[0].digest == "digest of v_Archery_g01_c01.avi"
+    assert listing.videos[0].digest.endswith("/v_Archery_g01_c01.avi")
     assert listing.videos[0].bytes == len(IDS[0])
     assert listing.notes == COUNTS
 

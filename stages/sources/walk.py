@@ -1,0 +1,139 @@
+"""The video files below a folder, found in one pass."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.found_file import FoundFile
+
+VIDEO_EXTENSIONS = frozenset(
+    [
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".h264",
+        ".hevc",
+        ".ivf",
+        ".m1v",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mjpeg",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".ogg",
+        ".ogm",
+        ".ogv",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
+)
+
+
+@dataclass
+class Walk:
+    """What lies below a folder.
+
+    Parameters
+    ----------
+    files : dict of str -> FoundFile
+        Video files by their path relative to the folder; those of a folder before those of
+        the folders in it, each in the order of their names.
+    ignored : Counter of str
+        Extension -> number of other files. Hidden ones are not counted.
+    links, unreadable : list of str
+        Linked folders, which are not followed, and those that cannot be listed; relative.
+    """
+
+    files: dict[str, FoundFile] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    links: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """What was left out, in an order that does not depend on the file system."""
+        notes = []
+        if self.ignored:
+            kinds = sorted(self.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
+            text = ", ".join(f"{suffix or 'no extension'} {n}" for suffix, n in kinds)
+            notes.append(f"{sum(self.ignored.values())} files ignored: {text}")
+        if self.links:
+            notes.append(f"{len(self.links)} linked folders not followed: {some(self.links)}")
+        if self.unreadable:
+            notes.append(f"{len(self.unreadable)} folders unreadable: {some(self.unreadable)}")
+        return notes
+
+
+def walk(root: Path) -> Walk:
+    """Look at all that lies below a folder, once; hidden files and folders are not seen.
+
+    Links to files are followed, also broken ones; links to folders are not, as they may form
+    loops.
+    """
+    found = Walk()
+    top = str(root.absolute()).rstrip("/")
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(f"{top}/{folder}" if folder else top or "/") as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
+            found.unreadable.append(folder or ".")
+            continue
+        below = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if not _is_folder(entry):
+                suffix = suffix_of(entry.name)
+                if suffix in VIDEO_EXTENSIONS:
+                    found.files[path] = FoundFile.at(entry, place=f"{top}/{path}")
+                else:
+                    found.ignored[suffix] += 1
+            elif entry.is_symlink():
+                found.links.append(path)
+            else:
+                below.append(path)
+        folders += reversed(below)
+    return found
+
+
+def suffix_of(name: str) -> str:
+    """Extension of a file's name in lower case, with its dot."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
+def some(names: Collection[str], shown: int = 3) -> str:
+    """The first names in alphabetical order, and a sign that there are more."""
+    return ", ".join(sorted(names)[:shown]) + (", …" if len(names) > shown else "")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that cannot be followed
+        return False
