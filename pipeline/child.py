@@ -15,7 +15,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ import pyarrow as pa
 from pipeline.journal import Journal, JournalReader
 from pipeline.pictures import encode_under, stack
 from pipeline.processes import die_with_parent
+from pipeline.remote import at_hand
 from pipeline.stage import Context, GatherStage, Role, Stage, VideoStage
 from pipeline.store import Store, open_store, raise_if_full
 from pipeline.transient import retrying
 from storage_schemas.errors import (
     MissingDependency,
     ParameterError,
+    SourceError,
     StoreError,
     TubeletError,
 )
@@ -40,7 +44,9 @@ from storage_schemas.videos import VideoFile
 
 PREVIEW_VIDEOS = 3  # as many as keep their text legible in the bytes of a picture
 # The fault is ours or the machine's, not the video's: stop, keep what is done.
-_NOT_THE_VIDEO = (MissingDependency, ParameterError, StoreError, MemoryError, ImportError)
+_NOT_THE_VIDEO = (
+    MissingDependency, ParameterError, SourceError, StoreError, MemoryError, ImportError,
+)  # fmt: skip
 
 logger = logging.getLogger("tubelet.child")
 
@@ -130,12 +136,18 @@ def _run_videos(
         journal.write("start", video_id=video_id)
         started = time.monotonic()
 
-        def work(video_id: str = video_id, target: Path = items / name) -> None:
+        def work(fetched: dict[str, Any], video_id: str = video_id, name: str = name) -> None:
             inputs = {role: reader[video_id] for role, reader in readers.items()}
-            write_item(stage, target, process(**inputs, **extra))
+            write_item(stage, items / name, process(**inputs | fetched, **extra))
 
         try:
-            retrying(work, what=video_id)
+            with ExitStack() as stack:
+                fetched = {
+                    role: stack.enter_context(at_hand(reader[video_id], context.work))
+                    for role, reader in readers.items()
+                    if isinstance(reader, _LocatedVideos)
+                }
+                retrying(partial(work, fetched), what=video_id)
         except _NOT_THE_VIDEO:
             raise
         except Exception as error:
@@ -240,7 +252,7 @@ class _StagedItems(Mapping[str, Mapping[str, pa.Table]]):
 
 
 class _LocatedVideos(Mapping[str, VideoFile]):
-    """Video files of a source part, with the places where they lie now."""
+    """Video files of a source part, with the places where they lie now: paths or URLs."""
 
     def __init__(self, videos: Mapping[str, VideoFile], locations: Mapping[str, str]) -> None:
         self.videos, self.locations = videos, locations

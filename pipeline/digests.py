@@ -1,4 +1,4 @@
-"""Content digests of files, remembered by place, size and modification time.
+"""Content digests of files, remembered by place, size and stamp (`pipeline.found_file`).
 
 A cache: deleting ``digests.sqlite`` costs time, never correctness.
 """
@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.found_file import UNREADABLE, FoundFile
+from pipeline.found_file import FoundFile
+from pipeline.remote import is_url
+from storage_schemas.videos import UNREADABLE
 
 _ASKED_AT_ONCE = 900  # SQLite may be built to take no more than 999 values
 _SECONDS_UNSAVED = 1.0
+_OBJECTS_AT_ONCE = 8  # as each waits for the network
 
-_Row = tuple[bytes, int, int, str]
+_Row = tuple[bytes, int, int | str, str]
 
 
 class Digests:
@@ -68,8 +72,9 @@ class Digests:
         unsaved: list[_Row] = []
         saved = time.monotonic()
         try:
-            for name, file in files.items():
-                digests[name] = digest = file.content_sha256()
+            contents = _contents(list(files.values()))
+            for (name, file), digest in zip(files.items(), contents, strict=True):
+                digests[name] = digest
                 if digest.startswith(UNREADABLE):
                     continue
                 unsaved.append((name, file.size, file.stamp, digest))
@@ -98,3 +103,12 @@ class Digests:
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
+
+
+def _contents(files: Sequence[FoundFile]) -> Iterator[str]:
+    """Digests of files that are read now, in order."""
+    if not any(is_url(file.place) for file in files):
+        yield from (file.content_sha256() for file in files)
+        return
+    with ThreadPoolExecutor(_OBJECTS_AT_ONCE, thread_name_prefix="tubelet-digest") as pool:
+        yield from pool.map(FoundFile.content_sha256, files)

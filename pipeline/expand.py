@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.digests import Digests
-from pipeline.found_file import UNREADABLE
 from pipeline.graph import Step, check_names, walk
 from pipeline.keys import artifact_key, digest_key
 from pipeline.ledger import Ledger
@@ -21,7 +20,7 @@ from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError, TubeletError
 from storage_schemas.labels import LabelRow, Labels
 from storage_schemas.noun import Noun
-from storage_schemas.videos import VideoFile
+from storage_schemas.videos import UNREADABLE, VideoFile
 
 
 @dataclass(frozen=True, eq=False)

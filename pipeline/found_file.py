@@ -1,4 +1,7 @@
-"""A file of a data source as a listing saw it, before anything of it was read."""
+"""A file of a data source as a listing saw it, before anything of it was read.
+
+Digests of content are the same wherever the file lies, so moving it changes no key.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,32 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import NamedTuple
 
+from pipeline import remote
+from pipeline.remote import is_url
 from pipeline.store import file_sha256
-from storage_schemas.videos import VideoFile
-
-UNREADABLE = "unreadable: "
+from storage_schemas.videos import UNREADABLE, VideoFile
 
 
 class FoundFile(NamedTuple):
-    """A file, or a folder that holds the frames of a video as images.
+    """A file, an object, or a folder that holds the frames of a video as images.
 
     Parameters
     ----------
     place : str
-        Absolute path.
+        Absolute path, or URL.
     size : int
         Bytes, of a folder those of the files in it; 0 if it cannot be read.
-    stamp : int
+    stamp : int or str
         Another one tells that the content changed: the time of modification in nanoseconds;
-        of a folder, 63 bits of the names, sizes and times of the files in it.
+        of an object, its ETag; of a folder, 63 bits of the names, sizes and times of the files
+        in it.
     cause : str
         Why it cannot be read, such as a broken link; empty if it can.
     """
 
     place: str
     size: int
-    stamp: int
+    stamp: int | str
     cause: str = ""
 
     @classmethod
@@ -55,10 +59,12 @@ class FoundFile(NamedTuple):
         if self.cause:
             return f"{UNREADABLE}{self.cause}"
         try:
+            if is_url(self.place):
+                return remote.content_sha256(self.place, self.size)
             path = Path(self.place)
             return _folder_sha256(path) if path.is_dir() else file_sha256(path)
         except OSError as error:
-            return f"{UNREADABLE}{error.strerror}"
+            return f"{UNREADABLE}{error.strerror or error}"
 
     def video(self, video_id: str, digest: str) -> VideoFile:
         """The video that it is."""

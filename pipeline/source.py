@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import field_validator
+
 from pipeline.found_file import FoundFile
 from pipeline.graph import Step
+from pipeline.remote import is_url
 from pipeline.stage import Role, Stage
 from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
@@ -57,6 +60,17 @@ class Source(Stage):
     roles: ClassVar[Mapping[str, Role]] = {}
     output: ClassVar[type[Noun]] = VideoFile
     entry: ClassVar[str] = "scan"
+    reads_urls: ClassVar[bool] = False
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_here(cls, value: Any) -> Any:
+        if not cls.reads_urls and isinstance(value, str) and is_url(value):
+            raise ValueError(
+                "this source reads folders only; copy the data set to one, or read the URL with "
+                "--set source=folder"
+            )
+        return value
 
     @classmethod
     def find(cls, name: str) -> type[Source]:

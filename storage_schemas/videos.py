@@ -19,6 +19,8 @@ VIDEO_SCHEMA = pa.schema(
     ]
 )
 
+UNREADABLE = "unreadable: "  # what a digest begins with that is none; the cause follows
+
 
 @dataclass(frozen=True)
 class VideoFile(ItemNoun):

@@ -35,7 +35,7 @@ _ARGUMENTS = """
 
 Args:
     recipe: What to compute; `tubelet recipes` tells what there is.
-    data: Folder of the videos, the path of the recipe's source.
+    data: Folder of the videos, the path of the recipe's source, or s3://BUCKET/FOLDER.
     set: STAGE.PARAM=VALUE, parameters to change.
     only: Run just this stage.
     from_stage: Compute this stage and what rests on it anew.
@@ -95,7 +95,7 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
         request = Request(
             recipe,
             set,
-            data=Path(data).expanduser() if data else None,
+            data=data or None,
             only=_chosen(only),
             from_step=_chosen(from_stage),
             force=_chosen(force),

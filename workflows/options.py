@@ -25,8 +25,11 @@ Set = Annotated[
     ),
 ]
 Data = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Where the videos lie: the path of the recipe's source."),
+    str | None,
+    typer.Option(
+        metavar="DIR|URL",
+        help="Where the videos lie: the path of the recipe's source, or s3://BUCKET/FOLDER.",
+    ),
 ]
 Only = Annotated[str | None, typer.Option(metavar="STAGE", help="Run just this stage.")]
 From = Annotated[

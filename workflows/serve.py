@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.remote import absolute
 from pipeline.store import Store
 from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
@@ -46,7 +47,7 @@ def serve(
         raise ParameterError("--cron and --interval are two schedules; choose one")
     parameters: dict[str, Any] = {"store": str(store.absolute())}
     if data is not None:
-        parameters["data"] = str(data.expanduser().absolute())
+        parameters["data"] = absolute(data)
     if settings:
         parameters["set"] = settings
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # what runs tell is shown here, too

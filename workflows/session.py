@@ -35,8 +35,8 @@ class Request:
     Parameters
     ----------
     recipe : str
-    data : Path or None
-        Where the videos lie: the ``path`` of the recipe's only source.
+    data : str, Path or None
+        Where the videos lie, a folder or a URL: the ``path`` of the recipe's only source.
     settings : sequence of str
         ``stage.param=value`` overrides.
     only, from_step, force : str or None
@@ -45,7 +45,7 @@ class Request:
 
     recipe: str
     settings: Sequence[str] = ()
-    data: Path | None = None
+    data: str | Path | None = None
     only: str | None = None
     from_step: str | None = None
     force: str | None = None

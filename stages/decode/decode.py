@@ -24,9 +24,8 @@ from stages.decode.images import decode_images, image_files
 from storage_schemas.errors import BadVideo
 from storage_schemas.frames import Frames
 from storage_schemas.jpeg import encode_jpeg
-from storage_schemas.videos import VideoFile
+from storage_schemas.videos import UNREADABLE, VideoFile
 
-_UNREADABLE = "unreadable: "
 _PLAYLISTS = frozenset({"concat", "dash", "hls"})  # their content lies in other files
 _MICROSECONDS = 1_000_000  # unit of a container's times
 
@@ -61,8 +60,8 @@ class Decode(VideoStage, name="decode", version=1):
 
     def process(self, *, videos: VideoFile) -> Frames:
         """Decode one file, or a folder of images."""
-        if videos.digest.startswith(_UNREADABLE):
-            cause = videos.digest.removeprefix(_UNREADABLE)
+        if videos.digest.startswith(UNREADABLE):
+            cause = videos.digest.removeprefix(UNREADABLE)
             raise BadVideo(f"the file cannot be read: {cause}; check its permissions or link")
         assert videos.path is not None
         images = image_files(videos.path)

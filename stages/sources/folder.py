@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.found_file import FoundFile
+from pipeline.remote import Url
 from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.folder_labels import from_csv, from_folders, split_notes
@@ -28,8 +29,10 @@ class Folder(Source, name="folder", version=1):
 
     Parameters
     ----------
-    path : Path
-    labels : {"none", "folders"} or Path
+    path : Path or URL
+        ``s3://BUCKET/FOLDER`` where the videos are on object storage, which needs the extra
+        ``tubelet[s3]``.
+    labels : {"none", "folders"}, Path or URL
         Classes, which only evaluation needs: the first folder of a video's id, or a CSV file
         with the columns ``video_id`` (the path below the folder), ``label`` and, if it likes,
         ``split``.
@@ -38,14 +41,16 @@ class Folder(Source, name="folder", version=1):
         their ids: others that come or go change nobody's split.
     """
 
-    path: Path = Path("videos")
-    labels: Literal["none", "folders"] | Path = "none"
+    reads_urls: ClassVar[bool] = True
+
+    path: Path | Url = Path("videos")
+    labels: Literal["none", "folders"] | Path | Url = "none"
     test_share: float = Field(0.2, ge=0, le=1)
 
     def scan(self, *, digest: Digest, dataset: tuple[Stage, str] | None) -> Listing:
         """List the videos in the order of their ids."""
-        root = self.path.expanduser()
-        if not root.is_dir():
+        root = self.path if isinstance(self.path, str) else self.path.expanduser()
+        if isinstance(root, Path) and not root.is_dir():
             kind = "is a file" if root.is_file() else "does not exist"
             raise SourceError(
                 f"{root} {kind}; give a folder of videos with --set {self.name}.path=DIR"
@@ -72,10 +77,10 @@ class Folder(Source, name="folder", version=1):
             return None
         if self.labels == "folders":
             return from_folders(video_ids, test_share=self.test_share)
-        return from_csv(Path(self.labels), video_ids, test_share=self.test_share)
+        return from_csv(self.labels, video_ids, test_share=self.test_share)
 
 
-def _by_id(files: Mapping[str, FoundFile], root: Path) -> list[tuple[str, FoundFile]]:
+def _by_id(files: Mapping[str, FoundFile], root: Path | Url) -> list[tuple[str, FoundFile]]:
     """Files with their ids, in the order of these."""
     named: dict[str, FoundFile] = {}
     for path, file in files.items():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import IO
 
+from pipeline.remote import Url, read_text
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import SPLITS, LabelRow
 
@@ -33,7 +36,7 @@ def from_folders(video_ids: Sequence[str], *, test_share: float) -> list[LabelRo
     ]
 
 
-def from_csv(path: Path, video_ids: Sequence[str], *, test_share: float) -> list[LabelRow]:
+def from_csv(path: Path | Url, video_ids: Sequence[str], *, test_share: float) -> list[LabelRow]:
     """Rows of a table with the columns ``video_id``, ``label`` and, if it likes, ``split``.
 
     A video that it does not list has no class and is for training; an empty split is drawn.
@@ -45,7 +48,7 @@ def from_csv(path: Path, video_ids: Sequence[str], *, test_share: float) -> list
         or names none of the videos.
     """
     try:
-        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
+        with _opened(path) as file:
             table = csv.DictReader(file)
             columns = tuple(table.fieldnames or ())
             lines = [(table.line_num, row) for row in table]
@@ -75,6 +78,12 @@ def from_csv(path: Path, video_ids: Sequence[str], *, test_share: float) -> list
             "path below the folder"
         )
     return [rows.get(video_id) or LabelRow(video_id, "", "train") for video_id in video_ids]
+
+
+def _opened(path: Path | Url) -> IO[str]:
+    if isinstance(path, str):
+        return StringIO(read_text(path), newline="")
+    return path.expanduser().open(encoding="utf-8-sig", newline="")
 
 
 def split_notes(rows: Sequence[LabelRow]) -> list[str]:

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.found_file import UNREADABLE, FoundFile
+from pipeline.found_file import FoundFile
 from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage, VideoStage
 from stages.sources.hmdb51 import read_tagged_lists
@@ -34,7 +34,7 @@ from stages.sources.listed import annotation_of, find_videos, in_class_folder, m
 from storage_schemas.boxes import Boxes, encode_mask
 from storage_schemas.errors import BadVideo, SourceError
 from storage_schemas.frames import Frames
-from storage_schemas.videos import VideoFile
+from storage_schemas.videos import UNREADABLE, VideoFile
 
 NUM_CLIPS = 928
 _MASK = "puppet_mask.mat"

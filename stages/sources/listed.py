@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from hashlib import sha256
 from pathlib import Path
 
-from pipeline.found_file import UNREADABLE, FoundFile
+from pipeline.found_file import FoundFile
 from pipeline.source import Digest, Listing
 from stages.sources.walk import some, walk
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
-from storage_schemas.videos import VideoFile
+from storage_schemas.videos import UNREADABLE, VideoFile
 
 Files = Mapping[str, FoundFile | Path]  # by video id
 

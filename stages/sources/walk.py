@@ -1,4 +1,4 @@
-"""The video files below a folder, found in one pass."""
+"""The video files below a folder or a URL, found in one pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline import remote
 from pipeline.found_file import FoundFile
+from pipeline.remote import Url
 
 VIDEO_EXTENSIONS = frozenset(
     [
@@ -71,6 +73,14 @@ class Walk:
     links: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
+    def is_video(self, name: str) -> bool:
+        """Whether a file's name is that of a video; if not, it is counted."""
+        dot = name.rfind(".")
+        suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+        if suffix not in VIDEO_EXTENSIONS:
+            self.ignored[suffix] += 1
+        return suffix in VIDEO_EXTENSIONS
+
     def notes(self) -> list[str]:
         """What was left out, in an order that does not depend on the file system."""
         notes = []
@@ -85,12 +95,27 @@ class Walk:
         return notes
 
 
-def walk(root: Path) -> Walk:
-    """Look at all that lies below a folder, once; hidden files and folders are not seen.
+def walk(root: Path | Url) -> Walk:
+    """Look at all that lies below a folder or a URL, once; hidden files are not seen.
 
     Links to files are followed, also broken ones; links to folders are not, as they may form
-    loops.
+    loops. Of objects only those are seen whose names would do as paths.
     """
+    return _objects(root) if isinstance(root, str) else _files(root)
+
+
+def _objects(url: Url) -> Walk:
+    found = Walk()
+    top = url.rstrip("/")
+    objects = remote.find(url)
+    for path in sorted(objects, key=lambda path: (path.split("/")[:-1], path)):
+        parts = path.split("/")
+        if all(part and not part.startswith(".") for part in parts) and found.is_video(parts[-1]):
+            found.files[path] = FoundFile(f"{top}/{path}", *objects[path])
+    return found
+
+
+def _files(root: Path) -> Walk:
     found = Walk()
     top = str(root.absolute()).rstrip("/")
     folders = [""]
@@ -108,23 +133,14 @@ def walk(root: Path) -> Walk:
                 continue
             path = f"{folder}/{entry.name}" if folder else entry.name
             if not _is_folder(entry):
-                suffix = suffix_of(entry.name)
-                if suffix in VIDEO_EXTENSIONS:
+                if found.is_video(entry.name):
                     found.files[path] = FoundFile.at(entry, place=f"{top}/{path}")
-                else:
-                    found.ignored[suffix] += 1
             elif entry.is_symlink():
                 found.links.append(path)
             else:
                 below.append(path)
         folders += reversed(below)
     return found
-
-
-def suffix_of(name: str) -> str:
-    """Extension of a file's name in lower case, with its dot."""
-    dot = name.rfind(".")
-    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 def some(names: Collection[str], shown: int = 3) -> str:
