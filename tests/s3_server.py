@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,10 +38,19 @@ def s3_server(port: int | None = None) -> Iterator[str]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", "tubelet")
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             bucket().create()
+            forget_clients()
             yield url
     finally:
         server.kill()
         server.wait()
+        forget_clients()
+
+
+def forget_clients() -> None:
+    """Make fsspec look at the environment anew."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def bucket(name: str = BUCKET) -> Any:
@@ -48,6 +58,16 @@ def bucket(name: str = BUCKET) -> Any:
     import boto3
 
     return boto3.resource("s3").Bucket(name)
+
+
+def refuse(url: str, refused: bool) -> None:
+    """Let the server at `url` know nobody's keys, or everybody's again."""
+    counted = urllib.request.Request(
+        f"{url}/moto-api/reset-auth",
+        b"0" if refused else b"inf",  # requests until it looks at keys
+        {"content-type": "text/plain"},
+    )
+    urllib.request.urlopen(counted).close()
 
 
 def _free_port() -> int:
