@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from pipeline.found_file import FoundFile
@@ -56,7 +57,8 @@ class Digests:
             if (row := rows.get(name)) and row[1] == file.size and row[2] == file.stamp
         }
         unknown = {n: file for n, file in zip(names, files, strict=True) if n not in digests}
-        digests |= self._read(unknown)
+        if unknown:
+            digests |= self._read(unknown)
         return [digests[name] for name in names]
 
     def _rows(self, names: Sequence[bytes]) -> dict[bytes, _Row]:
@@ -71,20 +73,20 @@ class Digests:
         digests: dict[bytes, str] = {}
         unsaved: list[_Row] = []
         saved = time.monotonic()
-        try:
-            contents = _contents(list(files.values()))
-            for (name, file), digest in zip(files.items(), contents, strict=True):
-                digests[name] = digest
-                if digest.startswith(UNREADABLE):
-                    continue
-                unsaved.append((name, file.size, file.stamp, digest))
-                if self._on_hashed:
-                    self._on_hashed(file.place, file.size)
-                if time.monotonic() > saved + _SECONDS_UNSAVED:
-                    self._save(unsaved)
-                    unsaved, saved = [], time.monotonic()
-        finally:
-            self._save(unsaved)
+        with closing(_contents(list(files.values()))) as contents:  # an interrupt ends it, too
+            try:
+                for (name, file), digest in zip(files.items(), contents, strict=True):
+                    digests[name] = digest
+                    if digest.startswith(UNREADABLE):
+                        continue
+                    unsaved.append((name, file.size, file.stamp, digest))
+                    if self._on_hashed:
+                        self._on_hashed(file.place, file.size)
+                    if time.monotonic() > saved + _SECONDS_UNSAVED:
+                        self._save(unsaved)
+                        unsaved, saved = [], time.monotonic()
+            finally:
+                self._save(unsaved)
         return digests
 
     def _save(self, rows: Sequence[_Row]) -> None:
@@ -105,7 +107,7 @@ class Digests:
         self._connection.close()
 
 
-def _contents(files: Sequence[FoundFile]) -> Iterator[str]:
+def _contents(files: Sequence[FoundFile]) -> Generator[str]:
     """Digests of files that are read now, in order."""
     if not any(is_url(file.place) for file in files):
         yield from (file.content_sha256() for file in files)

@@ -75,3 +75,40 @@ def test_a_folder_of_images_has_one_digest_that_every_file_is_in(tmp_path: Path)
     (folder / "4.jpg").symlink_to(tmp_path / "nowhere")
     assert one(digests, folder) == "unreadable: No such file or directory"
     digests.close()
+
+
+def test_what_is_known_is_asked_for_in_few_queries(tmp_path: Path) -> None:
+    for n in range(2000):
+        (tmp_path / f"{n}.mp4").write_text(f"{n % 1000}")
+    files = [FoundFile.at(tmp_path / f"{n}.mp4") for n in range(2000)]
+    digests = Digests(tmp_path / "d.sqlite")
+    first = digests(files)
+    assert first[:1000] == first[1000:]
+    assert len(set(first)) == 1000
+    digests.close()
+    digests = Digests(tmp_path / "d.sqlite")
+    queries: list[str] = []
+    digests._connection.set_trace_callback(queries.append)
+    assert digests([*files, files[0]]) == [*first, first[0]]
+    assert len([query for query in queries if "SELECT" in query]) == 3
+    digests.close()
+
+
+def test_what_was_read_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    files = [FoundFile.at(tmp_path / name) for name in "abc"]
+
+    def interrupt(place: str, size: int) -> None:
+        if place.endswith("b"):
+            raise KeyboardInterrupt
+
+    digests = Digests(tmp_path / "d.sqlite", on_hashed=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        digests(files)
+    digests.close()
+    read: list[str] = []
+    digests = Digests(tmp_path / "d.sqlite", on_hashed=lambda place, size: read.append(place))
+    digests(files)
+    assert read == [str(tmp_path / "c")]
+    digests.close()

@@ -88,6 +88,33 @@ def test_an_object_is_read_once_until_it_changes(tmp_path: Path) -> None:
     digests.close()
 
 
+def test_an_interrupt_keeps_what_was_read_and_reads_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{n:03d}.mp4" for n in range(100)]
+    put(**dict.fromkeys(names, "the same"))
+    files = [FoundFile(f"{URL}/{name}", 8, "stamp") for name in names]
+    asked: list[str] = []
+    read = remote.content_sha256
+    monkeypatch.setattr(
+        remote, "content_sha256", lambda url, size: (asked.append(url), read(url, size))[1]
+    )
+
+    def interrupt(place: str, size: int) -> None:
+        raise KeyboardInterrupt
+
+    digests = Digests(tmp_path / "d.sqlite", on_hashed=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        digests(files)
+    digests.close()
+    assert len(asked) < 50  # those under way
+    asked.clear()
+    digests = Digests(tmp_path / "d.sqlite")
+    digests(files)
+    assert len(asked) == 99
+    digests.close()
+
+
 def test_a_video_is_at_hand_as_long_as_it_is_needed(tmp_path: Path) -> None:
     put(**{"a.y4m": "a video"})
     with remote.at_hand(video("a.y4m", "a video"), tmp_path) as here:
