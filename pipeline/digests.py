@@ -54,7 +54,7 @@ class Digests:
         digests = {
             name: row[3]
             for name, file in zip(names, files, strict=True)
-            if (row := rows.get(name)) and row[1] == file.size and row[2] == file.stamp
+            if (row := rows.get(name)) and row[1:3] == (file.size, file.stamp) and not file.cause
         }
         unknown = {n: file for n, file in zip(names, files, strict=True) if n not in digests}
         if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,7 +13,7 @@ from pipeline.remote import Url
 from pipeline.source import Digest, Listing, Source
 from pipeline.stage import Stage
 from stages.sources.folder_labels import from_csv, from_folders, split_notes
-from stages.sources.walk import VIDEO_EXTENSIONS, walk
+from stages.sources.walk import VIDEO_EXTENSIONS, video_id, walk
 from storage_schemas.errors import SourceError
 from storage_schemas.labels import LabelRow
 
@@ -90,8 +89,3 @@ def _by_id(files: Mapping[str, FoundFile], root: Path | Url) -> list[tuple[str, 
                 f"{root} holds two files that are both {name!r} when written as UTF-8; rename one"
             )
     return sorted(named.items())
-
-
-def video_id(path: str) -> str:
-    """Id of a file: its path below the folder; bytes that are no UTF-8 become escapes."""
-    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -65,7 +65,7 @@ class Walk:
     ignored : Counter of str
         Extension -> number of other files. Hidden ones are not counted.
     links, unreadable : list of str
-        Linked folders, which are not followed, and those that cannot be listed; relative.
+        Linked folders, which are not followed, and those that cannot be listed; as `video_id`.
     """
 
     files: dict[str, FoundFile] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def _files(root: Path) -> Walk:
             with os.scandir(f"{top}/{folder}" if folder else top or "/") as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
-            found.unreadable.append(folder or ".")
+            found.unreadable.append(video_id(folder) or ".")
             continue
         below = []
         for entry in entries:
@@ -136,11 +136,16 @@ def _files(root: Path) -> Walk:
                 if found.is_video(entry.name):
                     found.files[path] = FoundFile.at(entry, place=f"{top}/{path}")
             elif entry.is_symlink():
-                found.links.append(path)
+                found.links.append(video_id(path))
             else:
                 below.append(path)
         folders += reversed(below)
     return found
+
+
+def video_id(path: str) -> str:
+    """Id of a file: its path below the folder; bytes that are no UTF-8 become escapes."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def some(names: Collection[str], shown: int = 3) -> str:

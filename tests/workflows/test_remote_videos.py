@@ -49,7 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("remote") / "store"
     out = tubelet(*RUN, "--data", URL, "--store", root, "--max-failed-fraction", "0.5")
     assert "folder: 1 files ignored: .txt 1" in out
-    assert "1 videos quarantined" in out
+    assert "1 video quarantined" in out
     return root
 
 
@@ -64,9 +64,9 @@ def test_a_folder_that_moves_to_a_bucket_keeps_its_keys(
     assert f"{URL}/cup.mp4" in tubelet("why", decoded, "--store", store)
     options = ["--max-failed-fraction", "0.5"]
     again = tubelet(*RUN, "--data", folder, "--store", store, *options)
-    assert re.search(r"^0 computed, 5 cached, 1 videos", again, re.M), again
+    assert re.search(r"^0 computed, 5 cached, 1 video ", again, re.M), again
     again = tubelet(*RUN, "--set", f"folder.path={URL}/", "--store", store, *options)
-    assert re.search(r"^0 computed, 5 cached, 1 videos", again, re.M), again
+    assert re.search(r"^0 computed, 5 cached, 1 video ", again, re.M), again
     tubelet(*RUN, "--data", folder, "--store", tmp_path / "local", *options)
     assert keys(tmp_path / "local") == keys(store)
     for key in keys(store):
@@ -123,7 +123,7 @@ def test_a_worker_that_may_not_read_stops_and_blames_no_video(
     assert re.search(r"error: s3://videos/my clips/\S+ may not be read .* AWS_PROFILE", out), out
     assert not list(Store(tmp_path).keys("decode"))
     again = tubelet(*RUN, "--data", URL, "--store", tmp_path, "--max-failed-fraction", "0.5")
-    assert "5 computed, 0 cached, 1 videos quarantined" in again or "4 computed, 1 cached" in again
+    assert "5 computed, 0 cached, 1 video quarantined" in again or "4 computed, 1 cached" in again
 
 
 def test_classes_come_from_folders_or_from_a_table_beside_them() -> None:

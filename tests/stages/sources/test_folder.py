@@ -96,9 +96,11 @@ def test_links_to_files_are_followed_and_broken_ones_listed(tmp_path: Path) -> N
 def test_linked_folders_are_told(tmp_path: Path) -> None:
     put(tmp_path, "a.mp4")
     (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / ".hidden loop").symlink_to(tmp_path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")).symlink_to(tmp_path)
     listing = scan(tmp_path)
     assert [v.video_id for v in listing.videos] == ["a.mp4"]
-    assert listing.notes == ["1 linked folders not followed: loop"]
+    assert listing.notes == ["2 linked folders not followed: caf\\xe9, loop"]
 
 
 def test_a_folder_that_cannot_be_listed_is_told(
