@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 BUCKET = "videos"
+# S3 checks the condition of a write and writes in one step, moto in two: with so long an interval
+# no other of its threads gets in between.
+_SERVER = "import sys; sys.setswitchinterval(10); from moto.server import main; main()"
 
 
 @contextmanager
@@ -23,10 +26,10 @@ def s3_server(port: int | None = None) -> Iterator[str]:
     Yields its URL. What was in it is gone when it ends; one that is started again at the
     port of another is empty, too.
     """
-    port = port or _free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-c", _SERVER, "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # a line for each request
     )
@@ -70,7 +73,8 @@ def refuse(url: str, refused: bool) -> None:
     urllib.request.urlopen(counted).close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
