@@ -6,7 +6,7 @@ from probe_stages import Grow
 
 from pipeline.expand import Node
 from pipeline.plan import Entry
-from pipeline.run import _Queue
+from pipeline.run import Queue
 
 
 def entry(key: str, *upstream: Node) -> Entry:
@@ -23,7 +23,7 @@ def diamond() -> list[Entry]:
 
 def test_released_by_the_last_input() -> None:
     top, left, right, bottom = diamond()
-    queue = _Queue([top, left, right, bottom])
+    queue = Queue([top, left, right, bottom])
     assert queue.start() == [top]
     assert queue.succeed("top") == [left, right]
     assert queue.succeed("left") == []
@@ -33,12 +33,12 @@ def test_released_by_the_last_input() -> None:
 
 def test_a_failure_blocks_all_that_rests_on_it_once() -> None:
     top, left, right, bottom = diamond()
-    queue = _Queue([top, left, right, bottom])
+    queue = Queue([top, left, right, bottom])
     queue.start()
     queue.succeed("top")
     assert list(queue.fail("left")) == [bottom]
     assert queue.succeed("right") == []  # what waits for both stays blocked
 
-    queue = _Queue([top, left, right, bottom])
+    queue = Queue([top, left, right, bottom])
     queue.start()
     assert [e.node.key for e in queue.fail("top")] == ["left", "bottom", "right"]
