@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.locks import lock_file
-from pipeline.store import Store, write_atomically
+from pipeline.store import Store
 from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 from storage_schemas.manifest import QuarantineRow
+
+_NAME = "allowed.json"
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,14 @@ def find_rejected(store: Store, keys: Iterable[str]) -> list[Rejected]:
     """Quarantine rows of those artifacts that the store has."""
     return [
         Rejected(key, manifest.part, row)
-        for key in keys
-        if (manifest := store.manifest(key)) is not None
+        for key, manifest in store.manifests(list(keys)).items()
         for row in manifest.quarantined
     ]
 
 
 def read_allowed(store: Store) -> dict[str, str]:
     """Video id -> why its rejection is accepted."""
-    path = _allowed_path(store)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(store.documents.read(_NAME) or "{}")
 
 
 def allow(store: Store, video_ids: Sequence[str], *, reason: str | None) -> None:
@@ -65,8 +64,4 @@ def allow(store: Store, video_ids: Sequence[str], *, reason: str | None) -> None
                 del allowed[video_id]
             else:
                 allowed[video_id] = reason
-        write_atomically(_allowed_path(store), json.dumps(allowed, indent=1, sort_keys=True))
-
-
-def _allowed_path(store: Store) -> Path:
-    return store.root / "allowed.json"
+        store.documents.write(_NAME, json.dumps(allowed, indent=1, sort_keys=True))

@@ -37,7 +37,7 @@ from storage_schemas.errors import (
     StoreError,
     TubeletError,
 )
-from storage_schemas.manifest import PREVIEW_NAME, ArtifactView
+from storage_schemas.manifest import PREVIEW_NAME, ArtifactView, Manifest
 from storage_schemas.noun import FolderNoun, ItemNoun, Items, Noun
 from storage_schemas.tables import write_table
 from storage_schemas.videos import VideoFile
@@ -124,7 +124,7 @@ def _run_videos(
         if event["event"] == "rejected"
     }
     readers = {
-        role: _item_reader(stage.roles[role], [store.folder(key) for key in keys], job["locations"])
+        role: _item_reader(stage.roles[role], store.folders(keys), job["locations"])
         for role, keys in job["inputs"].items()
     }
     extra = {"ctx": context} if _takes_context(stage) else {}
@@ -201,28 +201,32 @@ def open_inputs(
     inputs: dict[str, Any] = {}
     for role, keys in keys_by_role.items():
         declared = stage.roles[role]
-        folders = [store.folder(key) for key in keys]
         if declared.noun is Noun:
             inputs[role] = lineage(store, keys)
         elif declared.many:
-            inputs[role] = _item_reader(declared, folders, locations or {})
+            inputs[role] = _item_reader(declared, store.folders(keys), locations or {})
         else:
             assert issubclass(declared.noun, FolderNoun)
-            inputs[role] = declared.noun.open(folders[0])
+            inputs[role] = declared.noun.open(store.folder(keys[0]))
     return inputs
 
 
 def lineage(store: Store, keys: Sequence[str]) -> list[ArtifactView]:
     """The artifacts and all they rest on, inputs before readers, each once."""
+    manifests: dict[str, Manifest] = {}
+    level = list(dict.fromkeys(keys))
+    while level:  # a level at a time: of a bucket many are read at once
+        manifests |= zip(level, store.read_manifests(level), strict=True)
+        below = (k for key in level for ks in manifests[key].inputs.values() for k in ks)
+        level = [key for key in dict.fromkeys(below) if key not in manifests]
     seen: dict[str, ArtifactView] = {}
 
     def visit(key: str) -> None:
         if key not in seen:
-            manifest = store.read_manifest(key)
-            for upstream in manifest.inputs.values():
+            for upstream in manifests[key].inputs.values():
                 for other in upstream:
                     visit(other)
-            seen[key] = ArtifactView(folder=store.folder(key), manifest=manifest)
+            seen[key] = store.view(manifests[key])
 
     for key in keys:
         visit(key)

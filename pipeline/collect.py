@@ -11,22 +11,21 @@ from typing import Literal
 
 import psutil
 
-from pipeline.locks import lock_file
 from pipeline.records import recorded_keys
-from pipeline.store import Store
+from pipeline.store import Store, folder_bytes
 from storage_schemas.errors import StoreError
-from storage_schemas.manifest import MANIFEST_NAME
 
-Kind = Literal["artifact", "remains", "staging", "temporary", "lock"]
+Kind = Literal["artifact", "remains", "staging", "temporary", "lock", "copy"]
 
 
 @dataclass(frozen=True)
 class Garbage:
     """Something that may go.
 
-    ``artifact``; ``remains`` of one whose removal was interrupted; ``staging``, unfinished
-    work of a run that nobody remembers; ``temporary``, a small file that a process left
-    when it died while writing it; ``lock``, the empty lock file of a key that is nothing else.
+    ``artifact``; ``remains`` of one whose removal, or upload, was interrupted; ``staging``,
+    unfinished work of a run that nobody remembers; ``temporary``, a small file that a process
+    left when it died while writing it; ``lock``, the empty lock file of a key that is nothing
+    else; ``copy``, of an artifact in a bucket, which this machine has not used for long.
     """
 
     key: str
@@ -49,15 +48,15 @@ def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
         Further keys to keep, with all they rest on.
     """
     live = reached(store, keep)
-    dead = [key for key in list(store.keys()) if key not in live]
-    found = [Garbage(key, "artifact", store.read_manifest(key).bytes) for key in dead]
-    for folder in sorted((store.root / "artifacts").glob("*/*")):
-        if not (folder / MANIFEST_NAME).exists():
-            found.append(Garbage(folder.name, "remains", _size(folder)))
+    keys = list(store.keys())
+    manifests = store.read_manifests([key for key in keys if key not in live])
+    found = [Garbage(manifest.key, "artifact", manifest.bytes) for manifest in manifests]
+    found += [Garbage(name, "remains", size) for name, size in store.remains().items()]
+    found += [Garbage(name, "copy", size) for name, size in store.copies().items()]
     for key, size in staged(store).items():
         if key not in live:
             found.append(Garbage(key, "staging", size))
-    known = {*store.keys(), *live, *(garbage.key for garbage in found)}
+    known = {*keys, *live, *(garbage.key for garbage in found)}
     for path in sorted((store.root / "locks").glob("*-*.lock")):
         if path.stem not in known:
             found.append(Garbage(path.stem, "lock", 0))
@@ -72,27 +71,29 @@ def find_garbage(store: Store, *, keep: Iterable[str] = ()) -> list[Garbage]:
 def reached(store: Store, keep: Iterable[str] = ()) -> set[str]:
     """Keys that recorded and pinned runs, and `keep`, rest on, in the store or not."""
     live: set[str] = set()
-    pending = [*recorded_keys(store), *keep]
+    pending = {*recorded_keys(store), *keep}
     while pending:
-        key = pending.pop()
-        if key in live:
-            continue
-        live.add(key)
-        if store.damage(key) != "absent":
-            pending += [k for keys in store.read_manifest(key).inputs.values() for k in keys]
+        live |= pending
+        damages = store.damages(sorted(pending))
+        there = [key for key, damage in damages.items() if damage != "absent"]
+        manifests = store.read_manifests(there)
+        pending = {k for m in manifests for keys in m.inputs.values() for k in keys} - live
     return live
 
 
 def staged(store: Store) -> dict[str, int]:
     """Bytes of unfinished work by key; that of a run that died is resumed by the next."""
     entries = sorted((store.root / "staging").iterdir())
-    return {entry.name: _size(entry) for entry in entries}
+    return {entry.name: folder_bytes(entry) for entry in entries}
 
 
 def remove(store: Store, garbage: Garbage) -> bool:
     """Remove one; False if another run holds its key right now."""
     if garbage.kind == "temporary":
         (store.root / garbage.key).unlink(missing_ok=True)
+        return True
+    if garbage.kind == "copy":
+        store.discard_copy(garbage.key)
         return True
     waited = False
 
@@ -102,7 +103,9 @@ def remove(store: Store, garbage: Garbage) -> bool:
         raise StoreError(f"{garbage.key} is in use")
 
     try:
-        with lock_file(store.root / "locks" / f"{garbage.key}.lock", on_wait=refuse) as lock:
+        lock = store.lock(garbage.key.partition("/")[0])
+        lock.on_wait = refuse
+        with lock:
             if garbage.kind == "lock":
                 lock.remove()
                 return True
@@ -115,14 +118,10 @@ def remove(store: Store, garbage: Garbage) -> bool:
         if waited:
             return False
         raise
-    return not os.path.exists(store.folder(garbage.key)) or garbage.kind == "staging"
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return garbage.kind == "staging" or not os.path.exists(store.place(garbage.key))
 
 
 def _writer_is_dead(path: Path) -> bool:
-    """Whether the process is gone that `pipeline.store.write_atomically` named the file by."""
+    """Whether the process is gone that `pipeline.documents.write_atomically` named the file by."""
     number = path.name.split(".")[-2]
     return number.isdigit() and not psutil.pid_exists(int(number))

@@ -85,9 +85,10 @@ def execute(
             else:
                 manifest = _compute(node, store, staging, options, lock.descriptor, on_event, stop)
             manifest = before_commit(manifest)
-            store.commit(node.key, staging / "data", manifest)
-            on_event(Event("ended", node, status="computed"))
-            return "computed", manifest
+            kept = store.commit(node.key, staging / "data", manifest, replace=force)
+            status: Status = "computed" if kept is manifest else "cached"
+            on_event(Event("ended", node, status=status))
+            return status, kept
     except (TubeletError, OSError) as caught:
         if not isinstance(caught, TubeletError):
             raise_if_full(caught, store.root)

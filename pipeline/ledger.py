@@ -9,27 +9,27 @@ is one part, so that two recipes over one folder share every artifact.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from pipeline.locks import lock_file
+from pipeline.documents import Documents
 
 PART_SIZE = 64
+_NAME = "ledger"
 
 
 class Ledger:
-    """Parts of videos, kept in a JSON-lines file.
+    """Parts of videos, a line each.
 
     Parameters
     ----------
-    path : Path
+    documents : Documents
+        Of the store.
     part_size : int
         Most videos that a new part may hold; parts already written stay as they are.
     """
 
-    def __init__(self, path: Path, *, part_size: int = PART_SIZE) -> None:
-        self.path = path
+    def __init__(self, documents: Documents, *, part_size: int = PART_SIZE) -> None:
+        self._documents = documents
         self.part_size = part_size
 
     def assign(self, video_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -38,15 +38,16 @@ class Ledger:
         Within a part, videos stand in the order of the ledger, whatever order they are
         given in.
         """
-        with lock_file(self.path.with_suffix(".lock")):
+        while True:  # until nobody was quicker
             parts = self._read()
             known = {video_id for videos in parts for video_id in videos}
             new = [video_id for video_id in video_ids if video_id not in known]
             opened = [
                 new[start : start + self.part_size] for start in range(0, len(new), self.part_size)
             ]
-            if opened:
-                self._append(opened)
+            lines = [json.dumps(part) for part in opened]
+            if not lines or self._documents.append(_NAME, lines, after=len(parts)):
+                break
         wanted = set(video_ids)
         return {
             f"{number:04d}": videos
@@ -60,19 +61,4 @@ class Ledger:
         return {video_id: rank for rank, video_id in enumerate(videos)}
 
     def _read(self) -> list[list[str]]:
-        if not self.path.exists():
-            return []
-        lines = self.path.read_bytes().split(b"\n")
-        # What follows the last newline was cut off by a kill and was never used.
-        return [json.loads(line) for line in lines[:-1]]
-
-    def _append(self, parts: Sequence[Sequence[str]]) -> None:
-        with self.path.open("ab+") as file:
-            content_end = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            whole = file.read().rfind(b"\n") + 1
-            if whole != content_end:
-                file.truncate(whole)
-            file.write(b"".join(json.dumps(list(part)).encode() + b"\n" for part in parts))
-            file.flush()
-            os.fsync(file.fileno())
+        return [json.loads(line) for line in self._documents.lines(_NAME)]

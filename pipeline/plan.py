@@ -99,11 +99,11 @@ def make_plan(
     chosen = set(graph.select(only)) if only else None
     videos_then = {n.key: n.videos for step in past.values() for n in step.parts.values()}
     samples: dict[int, Samples] = {}  # by the id of a stage, which its parts share
+    nodes = [node for node in graph.nodes if chosen is None or node.step in chosen]
+    damages = store.damages([node.key for node in nodes])
     entries = []
-    for node in graph.nodes:
-        if chosen is not None and node.step not in chosen:
-            continue
-        damage = store.damage(node.key)
+    for node in nodes:
+        damage = damages[node.key]
         if damage is None and node.key not in forced:
             entries.append(Entry(node, "cached"))
             continue
@@ -142,14 +142,15 @@ def _forced(graph: Graph, *, from_step: str | None, force: str | None) -> set[st
 
 
 def _require_inputs(entries: Sequence[Entry], store: Store, only: str) -> None:
-    missing = [
-        upstream.label
+    upstream = {
+        node.key: node
         for entry in entries
         if entry.action == "run"
         for nodes in entry.node.inputs.values()
-        for upstream in nodes
-        if store.damage(upstream.key)
-    ]
+        for node in nodes
+    }
+    damages = store.damages(list(upstream))
+    missing = [node.label for key, node in upstream.items() if damages[key]]
     if missing:
         raise StoreError(
             f"--only {only} needs {missing[0]!r} ({counted(len(missing), 'input')} in all), which "
@@ -245,13 +246,14 @@ def find_samples(store: Store, stage: Stage) -> Samples:
     spread = keys[_SAMPLES :: -(-len(keys) // _LOOKED_AT) or 1]
     same: list[Manifest] = []
     others: list[Manifest] = []
-    for key in [*keys[:_SAMPLES], *spread]:
-        if len(same) == _SAMPLES:
+    looked_at = [*keys[:_SAMPLES], *spread]
+    for start in range(0, len(looked_at), _SAMPLES):
+        if len(same) >= _SAMPLES:
             break
         with suppress(StoreError, ParameterError):
-            manifest = store.read_manifest(key)
-            (same if manifest.parameters == parameters else others).append(manifest)
-    return same, [] if same else others[:_SAMPLES]
+            for manifest in store.read_manifests(looked_at[start : start + _SAMPLES]):
+                (same if manifest.parameters == parameters else others).append(manifest)
+    return same[:_SAMPLES], [] if same else others[:_SAMPLES]
 
 
 def expected_seconds(

@@ -10,18 +10,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote, unquote
 
 from pipeline.expand import Graph
 from pipeline.keys import parameters_of
-from pipeline.store import Store, write_atomically
+from pipeline.store import Store
 from pipeline.wording import suggest
 from storage_schemas.errors import StoreError
 
@@ -88,17 +87,18 @@ def write_record(
     With `only`, the names of steps, the others stay as an earlier run left them. A run that
     is about the same artifacts as the last one takes its place.
     """
-    path = _path(store, recipe)
-    before = json.loads(path.read_text()) if path.exists() else {"steps": {}}
+    name = _name(recipe)
+    last = store.documents.read(name)
+    before = json.loads(last) if last is not None else {"steps": {}}
     after = {
         "recipe": recipe,
         "settings": list(settings),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "steps": _steps(graph, only, dict(before["steps"]) if only is not None else {}),
     }
-    if before["steps"] and _keys(before) != _keys(after):
-        _keep(path, path.with_suffix(""))
-    write_atomically(path, json.dumps(after))
+    if last is not None and before["steps"] and _keys(before) != _keys(after):
+        _keep(store, recipe, last)
+    store.documents.write(name, json.dumps(after))
 
 
 def _steps(
@@ -130,54 +130,48 @@ def _keys(content: Mapping[str, Any]) -> set[str]:
     return {n["key"] for step in content["steps"].values() for n in step["parts"].values()}
 
 
-def _keep(path: Path, folder: Path) -> None:
+def _keep(store: Store, recipe: str, text: str) -> None:
     """Copy a record to the earlier ones, and forget the oldest."""
-    folder.mkdir(exist_ok=True)
-    earlier = _numbered(folder)
-    number = int(earlier[-1].stem) + 1 if earlier else 1
-    write_atomically(folder / f"{number:06d}.json", path.read_text())
+    earlier = _earlier(store, recipe)
+    number = int(PurePath(earlier[-1]).stem) + 1 if earlier else 1
+    store.documents.write(f"{_folder(recipe)}/{number:06d}.json", text)
     for old in earlier[: max(0, len(earlier) + 1 - KEPT)]:
-        old.unlink(missing_ok=True)
-
-
-def _numbered(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json") if path.stem.isdigit())
+        store.documents.remove(old)
 
 
 def read_record(store: Store, recipe: str) -> dict[str, PastStep]:
     """Steps of the last run of `recipe` by name; empty if it never ran here."""
-    path = _path(store, recipe)
-    return dict(_read(path, recipe).steps) if path.exists() else {}
+    text = store.documents.read(_name(recipe))
+    return {} if text is None else dict(_parse(text, recipe).steps)
 
 
 def records(store: Store) -> list[Record]:
     """Every run that is remembered: last ones, newest earlier ones first, then pinned ones."""
-    found = []
-    for path in _last(store):
-        recipe = unquote(path.stem)
-        found.append(_read(path, recipe))
-        earlier = reversed(_numbered(path.with_suffix("")))
-        found += [_read(old, f"{recipe}~{n}") for n, old in enumerate(earlier, 1)]
-    return found + pins(store)
+    names: dict[str, str] = {}
+    for last in _last(store):
+        recipe = unquote(PurePath(last).stem)
+        names[last] = recipe
+        earlier = reversed(_earlier(store, recipe))
+        names |= {old: f"{recipe}~{n}" for n, old in enumerate(earlier, 1)}
+    return [*_read_all(store, names), *pins(store)]
 
 
 def find_record(store: Store, name: str) -> Record | None:
     """The run of this name; None if there is none. A pin hides a recipe of the same name."""
-    pin = _pin_path(store, name)
-    if pin.exists():
-        return _read(pin, name)
+    text = store.documents.read(_pin_name(name))
     recipe, tilde, number = name.rpartition("~")
-    if not (tilde and number.isdigit() and int(number)):
-        path = _path(store, name)
-        return _read(path, name) if path.exists() else None
-    earlier = _numbered(_path(store, recipe).with_suffix(""))
-    return _read(earlier[-int(number)], name) if int(number) <= len(earlier) else None
+    if text is None and not (tilde and number.isdigit() and int(number)):
+        text = store.documents.read(_name(name))
+    elif text is None:
+        earlier = _earlier(store, recipe)
+        text = store.documents.read(earlier[-int(number)]) if int(number) <= len(earlier) else None
+    return None if text is None else _parse(text, name)
 
 
 def recorded_keys(store: Store) -> Iterator[str]:
     """Keys that the last run of any recipe, or a pinned run, refers to."""
-    for path in [*_last(store), *_pinned(store)]:
-        yield from _keys(json.loads(path.read_text()))
+    for text in store.documents.read_all([*_last(store), *_pinned(store)]).values():
+        yield from _keys(json.loads(text))
 
 
 def pin(store: Store, record: Record, name: str) -> None:
@@ -188,8 +182,8 @@ def pin(store: Store, record: Record, name: str) -> None:
     StoreError
         If another run is pinned under this name.
     """
-    path = _pin_path(store, name)
-    if path.exists() and set(_read(path, name).keys()) != set(record.keys()):
+    before = store.documents.read(_pin_name(name))
+    if before is not None and set(_parse(before, name).keys()) != set(record.keys()):
         raise StoreError(f"another run is pinned as {name!r}; choose another name, or unpin it")
     content = {
         "name": name,
@@ -201,22 +195,19 @@ def pin(store: Store, record: Record, name: str) -> None:
             for step, past in record.steps.items()
         },
     }
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, json.dumps(content))
+    store.documents.write(_pin_name(name), json.dumps(content))
 
 
 def unpin(store: Store, name: str) -> None:
     """Let `gc` remove a run that was pinned; raises `StoreError` if none is called so."""
-    try:
-        os.unlink(_pin_path(store, name))
-    except FileNotFoundError:
+    if not store.documents.remove(_pin_name(name)):
         hint = suggest(name, [record.name for record in pins(store)])
-        raise StoreError(f"no run is pinned as {name!r}; {hint}") from None
+        raise StoreError(f"no run is pinned as {name!r}; {hint}")
 
 
 def pins(store: Store) -> list[Record]:
     """Pinned runs by name."""
-    return [_read(path, path.stem) for path in _pinned(store)]
+    return list(_read_all(store, {name: PurePath(name).stem for name in _pinned(store)}))
 
 
 def graph_record(graph: Graph, *, name: str, recipe: str, settings: Sequence[str]) -> Record:
@@ -231,8 +222,14 @@ def graph_record(graph: Graph, *, name: str, recipe: str, settings: Sequence[str
     )
 
 
-def _read(path: Path, name: str) -> Record:
-    content = json.loads(path.read_text())
+def _read_all(store: Store, names: Mapping[str, str]) -> Iterator[Record]:
+    """Records by the names of their documents; `names` says what each is called."""
+    for document, text in store.documents.read_all(list(names)).items():
+        yield _parse(text, names[document])
+
+
+def _parse(text: str, name: str) -> Record:
+    content = json.loads(text)
     return Record(
         name=content.get("name", name),
         recipe=content.get("recipe", name),
@@ -252,20 +249,30 @@ def _past(steps: Mapping[str, Any]) -> dict[str, PastStep]:
     }
 
 
-def _last(store: Store) -> list[Path]:
-    return sorted((store.root / "runs").glob("*.json"))
+def _last(store: Store) -> list[str]:
+    return [name for name in store.documents.names("runs") if name.count("/") == 1]
 
 
-def _pinned(store: Store) -> list[Path]:
-    return sorted((store.root / "pins").glob("*.json"))
+def _earlier(store: Store, recipe: str) -> list[str]:
+    """Documents of earlier runs, the oldest first."""
+    names = store.documents.names(_folder(recipe))
+    return [name for name in names if PurePath(name).stem.isdigit()]
 
 
-def _path(store: Store, recipe: str) -> Path:
-    return store.root / "runs" / f"{_file_name(recipe)}.json"
+def _pinned(store: Store) -> list[str]:
+    return store.documents.names("pins")
 
 
-def _pin_path(store: Store, name: str) -> Path:
-    return store.root / "pins" / f"{_file_name(name)}.json"
+def _folder(recipe: str) -> str:
+    return f"runs/{_file_name(recipe)}"
+
+
+def _name(recipe: str) -> str:
+    return f"{_folder(recipe)}.json"
+
+
+def _pin_name(name: str) -> str:
+    return f"pins/{_file_name(name)}.json"
 
 
 def _file_name(name: str) -> str:

@@ -79,7 +79,7 @@ def retry(
 def dependents(store: Store, key: str) -> list[Manifest]:
     """Artifacts that rest on `key`, of any recipe, readers after what they read."""
     readers: dict[str, list[Manifest]] = {}
-    for manifest in map(store.read_manifest, list(store.keys())):
+    for manifest in store.read_manifests(list(store.keys())):
         for upstream in {k for keys in manifest.inputs.values() for k in keys}:
             readers.setdefault(upstream, []).append(manifest)
     found: dict[str, Manifest] = {}

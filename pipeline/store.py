@@ -8,6 +8,8 @@
     locks/<key>.lock                        held by the process that computes the key
     runs/, pins/                            what runs were about, see `pipeline.records`
     ledger.jsonl, digests.sqlite            parts of videos; content digests (a cache)
+
+`pipeline.object_store` is the same in a bucket.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from pipeline.documents import Documents, write_atomically
 from pipeline.locks import lock_file
 from storage_schemas.errors import OutOfSpace, StoreError
-from storage_schemas.manifest import MANIFEST_NAME, FileEntry, Manifest
+from storage_schemas.manifest import MANIFEST_NAME, ArtifactView, FileEntry, Manifest
 
 STORE_FORMAT = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -35,23 +40,28 @@ class Store:
     ----------
     root : Path
 
+    Attributes
+    ----------
+    root : Path
+        Where this machine works on it: staging, locks, digests. The rest is asked for below.
+    documents : Documents
+        Records of runs, pins, the ledger.
+
     Raises
     ------
     StoreError
         If the folder cannot be used, or a newer tubelet wrote it.
     """
 
+    documents: Documents
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self.documents = Documents(self.root)
         marker = self.root / "store.json"
         try:
             if marker.exists():
-                found = json.loads(marker.read_text())["format"]
-                if found > STORE_FORMAT:
-                    raise StoreError(
-                        f"store {self.root} has format {found}, this tubelet reads up to "
-                        f"{STORE_FORMAT}; upgrade tubelet, or use another store with --store DIR"
-                    )
+                check_format(json.loads(marker.read_text()), str(self.root))
             for folder in ("artifacts", "staging", "locks", "runs"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             if not marker.exists():
@@ -70,32 +80,78 @@ class Store:
         """What `open_store` makes the same store of, in another process."""
         return str(self.root)
 
+    def place(self, key: str, name: str = "") -> str:
+        """Where the artifact, or one of its files, is kept, for people."""
+        return str(self._folder(key) / name)
+
     def folder(self, key: str) -> Path:
-        """Where the artifact lies, or will lie."""
+        """A folder with the artifact's files, to be read only."""
+        return self.folders([key])[0]
+
+    def folders(self, keys: Sequence[str]) -> list[Path]:
+        """`folder` of each key."""
+        return [self._folder(key) for key in keys]
+
+    def file(self, key: str, name: str) -> Path | None:
+        """One of the artifact's files, to be read only; None if it has none of this name."""
+        path = self._folder(key) / name
+        return path if path.exists() else None
+
+    def view(self, manifest: Manifest) -> ArtifactView:
+        """What a report is given of an artifact."""
+        return ArtifactView(
+            manifest,
+            open_folder=lambda: self.folder(manifest.key),
+            open_file=lambda name: self.file(manifest.key, name),
+        )
+
+    def _folder(self, key: str) -> Path:
         return self.root / "artifacts" / key.rpartition("-")[0] / key
 
     def manifest(self, key: str) -> Manifest | None:
         """The manifest if the artifact is whole (every file there, of the right size)."""
-        return None if self.damage(key) else self.read_manifest(key)
+        return self.manifests([key]).get(key)
+
+    def manifests(self, keys: Sequence[str]) -> dict[str, Manifest]:
+        """`manifest` of those keys whose artifact is whole."""
+        whole = [key for key, damage in self.damages(keys).items() if damage is None]
+        return dict(zip(whole, self.read_manifests(whole), strict=True))
 
     def read_manifest(self, key: str) -> Manifest:
-        """The manifest as it is on disk, whatever became of the files."""
-        path = self.folder(key) / MANIFEST_NAME
+        """The manifest as it is kept, whatever became of the files."""
+        return self.read_manifests([key])[0]
+
+    def read_manifests(self, keys: Sequence[str]) -> list[Manifest]:
+        """`read_manifest` of each key."""
+        return [self._read_manifest(key) for key in keys]
+
+    def _read_manifest(self, key: str) -> Manifest:
+        path = self._folder(key) / MANIFEST_NAME
         try:
             # A flipped bit may leave no text; escaped, it leaves no JSON.
             text = path.read_text(encoding="utf-8", errors="backslashreplace")
             return Manifest.from_json(text, where=str(path))
         except FileNotFoundError:
-            raise StoreError(
-                f"the store {self.root} has no artifact {key!r}; `tubelet show STAGE` lists them"
-            ) from None
+            raise self._no_artifact(key) from None
+
+    def _no_artifact(self, key: str) -> StoreError:
+        return StoreError(
+            f"the store {self.location} has no artifact {key!r}; `tubelet show STAGE` lists them"
+        )
 
     def damage(self, key: str) -> str | None:
         """Why the artifact is no hit: ``absent``, or the first file missing or cut."""
-        folder = self.folder(key)
+        return self.damages([key])[key]
+
+    def damages(self, keys: Sequence[str]) -> dict[str, str | None]:
+        """`damage` of each key."""
+        return {key: self._damage(key) for key in keys}
+
+    def _damage(self, key: str) -> str | None:
+        folder = self._folder(key)
         if not (folder / MANIFEST_NAME).exists():
             return "absent"
-        for name, entry in self.read_manifest(key).files.items():
+        for name, entry in self._read_manifest(key).files.items():
             try:
                 size = (folder / name).stat().st_size
             except OSError:
@@ -109,12 +165,14 @@ class Store:
         damage = self.damage(key)
         if damage:
             return [damage]
-        folder = self.folder(key)
         return [
             f"{name} has sha256 {found[:12]}…, not {entry.sha256[:12]}…"
             for name, entry in self.read_manifest(key).files.items()
-            if (found := file_sha256(folder / name)) != entry.sha256
+            if (found := self._sha256(key, name)) != entry.sha256
         ]
+
+    def _sha256(self, key: str, name: str) -> str:
+        return file_sha256(self._folder(key) / name)
 
     def keys(self, stage: str | None = None) -> Iterator[str]:
         """Keys of all artifacts, or of one stage's, oldest first."""
@@ -133,48 +191,86 @@ class Store:
         for entry in sorted(found, key=lambda e: (e.stat().st_mtime_ns, e.name)):
             yield entry.name
 
-    def find(self, prefix: str) -> str:
-        """The one key that starts with `prefix`; raises `StoreError` if none or several."""
-        found = [key for key in self.keys() if key.startswith(prefix)]
-        if len(found) != 1:
-            raise StoreError(
-                f"{len(found)} artifacts of {self.root} start with {prefix!r}; "
-                "`tubelet show STAGE` lists the keys of a stage"
-            )
-        return found[0]
-
     def staging(self, key: str) -> Path:
         """Folder of unfinished work on a key; call with the key's lock held."""
         folder = self.root / "staging" / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def creates_once(self) -> bool:
+        """Whether of two that commit one key at the same moment really one wins here."""
+        return True
+
     def lock(self, key: str) -> lock_file:
         """Context manager that holds the key; freed by the kernel if the holder dies."""
         return lock_file(self.root / "locks" / f"{key}.lock")
 
-    def commit(self, key: str, data: Path, manifest: Manifest) -> None:
-        """Turn a staged folder into the artifact, atomically; call with the lock held."""
+    def commit(
+        self, key: str, data: Path, manifest: Manifest, *, replace: bool = False
+    ) -> Manifest:
+        """Turn a staged folder into the artifact, atomically; call with the lock held.
+
+        `replace` says that an artifact which is whole is computed anew on purpose.
+
+        Returns
+        -------
+        Manifest
+            The given one, or that of another machine which was quicker.
+        """
         write_atomically(data / MANIFEST_NAME, manifest.to_json())
         fsync_folder(data)
-        target = self.folder(key)
+        target = self._folder(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # recomputed on purpose: step aside first, rename cannot replace
+        if target.exists():  # step aside first, rename cannot replace
             self.discard(key)
         os.rename(data, target)
         fsync_folder(target.parent)
         shutil.rmtree(self.root / "staging" / key, ignore_errors=True)
+        return manifest
 
     def discard(self, key: str) -> None:
-        """Remove an artifact: its manifest first, so that no half of it is ever a hit."""
-        folder = self.folder(key)
+        """Remove an artifact: its manifest first, so that no half of it is ever a hit.
+
+        Also takes a name that `remains` gives.
+        """
+        folder = self._folder(key)
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
+    def remains(self) -> dict[str, int]:
+        """Bytes of what is left of interrupted removals and commits, by name."""
+        folders = sorted((self.root / "artifacts").glob("*/*"))
+        return {
+            folder.name: folder_bytes(folder)
+            for folder in folders
+            if not (folder / MANIFEST_NAME).exists()
+        }
+
+    def copies(self) -> dict[str, int]:
+        """Bytes of copies on this machine that have not been used for long, by name."""
+        return {}
+
+    def discard_copy(self, name: str) -> None:
+        """Remove a copy that `copies` names; who needs it gets it again."""
+        raise NotImplementedError
+
 
 def open_store(location: str | Path) -> Store:
-    """The store at a location, created on first use."""
-    return Store(Path(location))
+    """The store at a location, a folder or ``s3://BUCKET/PREFIX``, created on first use."""
+    if re.match(r"[a-z0-9]+:/", str(location)):  # one slash: `Path` has made it of two
+        from pipeline.object_store import ObjectStore
+
+        return ObjectStore(str(location))
+    return Store(Path(location).expanduser())
+
+
+def check_format(marker: Mapping[str, Any], location: str) -> None:
+    """Raise `StoreError` if a newer tubelet wrote the store whose ``store.json`` this is."""
+    if marker["format"] > STORE_FORMAT:
+        raise StoreError(
+            f"store {location} has format {marker['format']}, this tubelet reads up to "
+            f"{STORE_FORMAT}; upgrade tubelet, or use another store with --store DIR"
+        )
 
 
 def describe_files(data: Path, rows: dict[str, int]) -> dict[str, FileEntry]:
@@ -194,14 +290,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file so that a reader sees the old or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def fsync_folder(folder: Path) -> None:

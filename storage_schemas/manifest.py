@@ -7,7 +7,7 @@ a rejected video is a row with its cause, not a log line.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -80,15 +80,20 @@ class Manifest:
 
     def to_json(self) -> str:
         """Text of ``manifest.json``."""
-        return json.dumps({"format": self.FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+        return json.dumps(self.to_content(), indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Self:
         """Inverse of `to_json`; raises `StoreError` if it is damaged, or newer than we are."""
-        try:
-            content = dict(json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise StoreError(f"{where} is damaged ({error}); {_DAMAGED}") from error
+        return cls.from_content(read_content(text, where=where), where=where)
+
+    def to_content(self) -> dict[str, Any]:
+        """What stands in ``manifest.json``."""
+        return {"format": self.FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any], *, where: str) -> Self:
+        """Inverse of `to_content`, which it uses up; raises as `from_json` does."""
         found = content.pop("format", None)
         if found != cls.FORMAT:
             raise StoreError(
@@ -103,15 +108,37 @@ class Manifest:
             raise StoreError(f"{where} is damaged ({error}); {_DAMAGED}") from error
 
 
+def read_content(text: str, *, where: str) -> dict[str, Any]:
+    """What stands in a ``manifest.json``; raises `StoreError` if it is damaged."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{where} is damaged ({error}); {_DAMAGED}") from error
+
+
 @dataclass(frozen=True)
 class ArtifactView:
-    """An artifact as a report sees it: where it lies and its manifest."""
+    """An artifact as a report sees it: its manifest, and its files once they are asked for.
 
-    folder: Path
+    Parameters
+    ----------
+    manifest : Manifest
+    open_folder : callable
+        Gives a folder with all its files.
+    open_file : callable
+        ``open_file(name)`` gives one of them, or None if it has none of this name.
+    """
+
     manifest: Manifest
+    open_folder: Callable[[], Path] = field(repr=False)
+    open_file: Callable[[str], Path | None] = field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.open_folder()
 
     @property
     def preview(self) -> Path | None:
         """Picture that the stage made of its result."""
-        path = self.folder / PREVIEW_NAME
-        return path if path.exists() else None
+        return self.open_file(PREVIEW_NAME)

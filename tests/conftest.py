@@ -97,6 +97,24 @@ def make_frames() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A real S3 API server, with an empty bucket, that this process and its children ask."""
+    from s3_server import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def url(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a store may be made in a bucket; its scratch is in the test's folder."""
+    from s3_server import BUCKET
+
+    monkeypatch.setenv("TUBELET_SCRATCH", str(tmp_path / "scratch"))
+    return f"s3://{BUCKET}/{tmp_path.name}/store"
+
+
+@pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One real Prefect server for the whole session; it needs 20-40 s to start."""
     from prefect.testing.utilities import prefect_test_harness

@@ -16,7 +16,7 @@ from pipeline.expand import Graph, Node
 from pipeline.plan import make_plan
 from pipeline.run import run_plan
 from pipeline.stage import Context
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.supervise import Options
 from pipeline.wording import counted
 from storage_schemas.errors import ParameterError
@@ -55,7 +55,7 @@ def bench_train(
     Measures the loader alone, the step alone with a batch in memory, and both together.
     What the training reads is computed first, without a server, if the store lacks it.
     """
-    opened = Store(store)
+    opened = open_store(store)
     graph = open_graph(Request(recipe, settings or [], data=data), opened)
     node = _training(graph, step)
     how = Options(

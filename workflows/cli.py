@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.supervise import Options
 from pipeline.wording import counted
 from storage_schemas.errors import ParameterError, TubeletError
@@ -83,7 +83,7 @@ def run(
     request = Request(
         recipe, settings or [], data=data, only=only, from_step=from_step, force=force
     )
-    opened = Store(store)
+    opened = open_store(store)
     how = Options(
         workers=workers,
         threads=threads,
@@ -123,7 +123,7 @@ def plan(
     request = Request(
         recipe, settings or [], data=data, only=only, from_step=from_step, force=force
     )
-    opened = Store(store)
+    opened = open_store(store)
     graph = open_graph(request, opened, on_hashed=_hash_progress())
     planned = open_plan(request, opened, graph)
     if parts:
@@ -166,11 +166,11 @@ def show(
     is of that video. Frames that a stage did not look at show the marks of the last one.
     """
     if sheet or video is not None:
-        _write_pictures(Store(store), what, sheet=sheet, video_id=video, to=to)
+        _write_pictures(open_store(store), what, sheet=sheet, video_id=video, to=to)
         return
     if to is not None:
         raise ParameterError("--to says where a picture goes; add --sheet or --video VIDEO_ID")
-    opened = Store(store)
+    opened = open_store(store)
     keys = runs.find_keys(opened, what)
     if len(keys) > 1 or what == keys[0].rpartition("-")[0]:
         names = ("key", "part", "videos", "quarantined", "size", "created")
@@ -179,7 +179,7 @@ def show(
                 m.key, m.part or "", str(len(m.items)), str(len(m.quarantined)),
                 f"{m.bytes / 2**20:.1f} MiB", m.created,
             )
-            for m in map(opened.read_manifest, keys)
+            for m in opened.read_manifests(keys)
         ]  # fmt: skip
         display.print_table(console, names, found)
         return
@@ -187,7 +187,7 @@ def show(
     manifest = opened.read_manifest(key)
     plain = ("key", "stage", "stage_version", "step", "part", "created", "seconds", "host")
     rows = [(name, str(getattr(manifest, name))) for name in plain]
-    rows.append(("folder", display.short_path(opened.folder(key))))
+    rows.append(("folder", display.short_path(opened.place(key))))
     rows.append(("videos", str(len(manifest.items))))
     rows += [(f"parameter {name}", str(value)) for name, value in manifest.parameters.items()]
     for name, entry in manifest.files.items():
@@ -228,7 +228,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
 ) -> None:
     """Serve the Prefect UI with the runs of a store, and its reports on the next port."""
-    with server.started(Store(store), port) as url:
+    with server.started(open_store(store), port) as url:
         server.announce(url)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pipeline.graph import walk
 from pipeline.run import Result
-from pipeline.store import Store
+from pipeline.store import open_store
 from pipeline.supervise import Event, Options
 from workflows import recipes
 from workflows.dead_runs import mark_dead_runs, note_run
@@ -82,7 +82,7 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
         only: StageName = "none",
         from_stage: StageName = "none",
         force: StageName = "none",
-        store: str = str(DEFAULT_STORE),
+        store: str = DEFAULT_STORE,
         workers: Annotated[int, Field(ge=1)] = Options.workers,
         threads: Annotated[int, Field(ge=1)] = 1,
         device: Device = "auto",
@@ -100,7 +100,7 @@ def _deployed(name: str, recipe: str, description: str) -> Flow[..., Any]:
             from_step=_chosen(from_stage),
             force=_chosen(force),
         )
-        opened = Store(Path(store).expanduser())
+        opened = open_store(store)
         note_run(opened)
         for killed in mark_dead_runs(opened):
             get_run_logger().warning("%s was killed; it is marked as crashed", killed)

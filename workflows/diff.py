@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.documents import write_atomically
 from pipeline.records import Record
-from pipeline.store import Store, write_atomically
+from pipeline.store import Store, open_store
 from pipeline.wording import counted
 from stages.report.compare import Comparison, compare, render_comparison
 from storage_schemas.errors import ParameterError
@@ -32,7 +33,7 @@ def diff(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Parameters, versions, counts and metrics in which two runs differ."""
-    opened = Store(store)
+    opened = open_store(store)
     tell_comparison([find_run(opened, name) for name in (run_a, run_b)], opened, html)
 
 

@@ -51,7 +51,7 @@ def doctor(store: StoreDir = DEFAULT_STORE) -> None:
     console.print("no problem found", style="green")
 
 
-def find_problems(store: Path) -> Iterator[str]:
+def find_problems(store: str | Path) -> Iterator[str]:
     """What would make runs fail here, each with its remedy."""
     owners = importlib.metadata.packages_distributions()
     yield from find_collisions(owners, {name: origin(name) for name in (*PACKAGES, "docker")})

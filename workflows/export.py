@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.records import Record
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.wording import counted
 from stages.report.report import human_size
 from storage_schemas.boxes import Boxes
@@ -56,7 +56,7 @@ def export(
     """
     from stages.shard.webdataset import write_tars
 
-    opened = Store(store)
+    opened = open_store(store)
     shards, record = find_shards(opened, what)
     samples = _samples(opened, shards, form, join or [], record)
     paths = write_tars(samples, to, max_bytes=max_bytes)

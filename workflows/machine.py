@@ -21,38 +21,42 @@ from pathlib import Path
 import psutil
 from packaging.version import Version
 
-from pipeline.store import Store
+from pipeline.store import open_store
 from pipeline.wording import counted
-from storage_schemas.errors import StoreError
+from storage_schemas.errors import MissingDependency, StoreError
 
 _LEAST_BYTES, _LEAST_FILES = 2**30, 10_000
 _SKEW_SECONDS = 60.0
 _WAIT_SECONDS = 3.0
 
 
-def find_store_problems(root: Path) -> Iterator[str]:
-    """Whether the store can be used: space, number of files, locks."""
+def find_store_problems(store: str | Path) -> Iterator[str]:
+    """Whether the store can be used: space, number of files, locks; of a bucket, its scratch."""
     try:
-        opened = Store(root)
-    except StoreError as error:
+        opened = open_store(store)
+    except (StoreError, MissingDependency) as error:
         yield str(error)
         return
+    remote = "://" in opened.location
+    other = "another TUBELET_SCRATCH" if remote else "another --store DIR"
     free = shutil.disk_usage(opened.root).free
     if free < _LEAST_BYTES:
-        yield (
-            f"{opened.root} has {free >> 20} MiB left: tubelet gc --apply, or another --store DIR"
-        )
+        yield (f"{opened.root} has {free >> 20} MiB left: tubelet gc --apply, or {other}")
     state = os.statvfs(opened.root)
     if state.f_files and state.f_favail < _LEAST_FILES:
         yield (
             f"{opened.root} can take {state.f_favail} more files (inodes): remove some, or choose "
-            "another --store DIR"
+            f"{other}"
+        )
+    if not opened.creates_once():
+        yield (
+            f"the service of {opened.location} ignores If-None-Match, so two machines could "
+            "overwrite each other's artifacts: use one that has conditional writes"
         )
     if not locks_work(opened.root / "locks"):
         yield (
             f"{opened.root} is on a file system without working locks, so two runs would compute "
-            "the same at once: mount it with locks (NFS 4, local_lock=none), or choose another "
-            "--store DIR"
+            f"the same at once: mount it with locks (NFS 4, local_lock=none), or choose {other}"
         )
 
 
@@ -72,13 +76,13 @@ def locks_work(folder: Path) -> bool:
     return False
 
 
-def find_clock_problems(root: Path, *, now: float | None = None) -> Iterator[str]:
+def find_clock_problems(store: str | Path, *, now: float | None = None) -> Iterator[str]:
     """Whether this machine's clock agrees with the one that dates the store's files.
 
     Changed videos are recognised by size and time, and estimates take the newest artifacts.
     """
-    with contextlib.suppress(StoreError):
-        opened = Store(root)
+    with contextlib.suppress(StoreError, MissingDependency):
+        opened = open_store(store)
         with tempfile.NamedTemporaryFile(dir=opened.root / "locks") as file:
             file.write(b"now")
             file.flush()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.store import Store
+from pipeline.store import open_store
 from storage_schemas.errors import ParameterError
 from storage_schemas.metrics import MetricRow, Metrics
 from workflows import display
@@ -25,7 +25,7 @@ def metrics(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Print the numbers of an evaluation; with --recompute, exit status 1 if one differs."""
-    opened = Store(store)
+    opened = open_store(store)
     found = find_keys(opened, what)[-1]
     manifest = opened.read_manifest(found)
     if manifest.noun != Metrics.name:

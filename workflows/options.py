@@ -15,7 +15,14 @@ console = Console()
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = 100_000  # what reads a pipe or a file wants whole lines
 
-StoreDir = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.")]
+StoreDir = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="DIR|URL",
+        help="Where artifacts are kept: a folder, or s3://BUCKET/PREFIX.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

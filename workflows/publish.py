@@ -49,11 +49,11 @@ def publish_step(step: str, keys: Sequence[str], result: Result, store: Store) -
     create_table_artifact(
         key=f"{slug(step)}-table",
         table=[{"what": what, "value": value} for what, value in rows],
-        description=f"{step}: {store.folder(newest.key).parent}",
+        description=f"{step}: {store.place(newest.key).rpartition('/')[0]}",
     )
     for key in reversed(computed):
-        preview = store.folder(key) / PREVIEW_NAME
-        if preview.exists():
+        preview = store.file(key, PREVIEW_NAME)
+        if preview is not None:
             _publish_picture(step, result.manifests[key], preview.read_bytes())
             break
 
@@ -64,7 +64,7 @@ def _publish_link(step: str, key: str, store: Store) -> None:
         link=server.report_url(key),
         link_text="Open the report",
         description="Served by `tubelet ui` and `tubelet serve`; the file is "
-        f"`{store.folder(key) / REPORT_NAME}`",
+        f"`{store.place(key, REPORT_NAME)}`",
     )
 
 

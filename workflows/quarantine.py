@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from pipeline.allowed import Rejected, allow, find_rejected, read_allowed
+from pipeline.documents import write_atomically
 from pipeline.expand import Node
 from pipeline.records import find_record, records
-from pipeline.store import Store, write_atomically
+from pipeline.store import Store, open_store
 from pipeline.supervise import Options
 from pipeline.wording import counted, suggest
 from storage_schemas.errors import ParameterError
@@ -30,7 +31,7 @@ Of = Annotated[str | None, typer.Argument(metavar="RUN", help="Only this run; de
 @quarantine_app.command("list")
 def list_(run: Of = None, store: StoreDir = DEFAULT_STORE) -> None:
     """Rejected videos with their causes."""
-    opened = Store(store)
+    opened = open_store(store)
     found = _rejected(opened, run)
     if found:
         display.print_quarantine(console, [one.row for one in found])
@@ -48,7 +49,7 @@ def allow_(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Accept rejected videos: they no longer count against --max-failed-fraction."""
-    opened = Store(store)
+    opened = open_store(store)
     allow(opened, video_ids, reason=None if remove else reason)
     console.print(f"{counted(len(read_allowed(opened)), 'video')} may be missing")
 
@@ -60,7 +61,7 @@ def export_(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Write rejected videos with their causes, for a spreadsheet or a program."""
-    opened = Store(store)
+    opened = open_store(store)
     allowed = read_allowed(opened)
     rows = [
         {**vars(one.row), "part": one.part, "key": one.key, "allowed": allowed.get(video_id, "")}
@@ -102,7 +103,7 @@ def retry_(
     """
     from pipeline.retry import retry
 
-    opened = Store(store)
+    opened = open_store(store)
     record = find_record(opened, recipe)
     if record is None:
         hint = suggest(recipe, [one.name for one in records(opened)])

@@ -11,7 +11,7 @@ import typer
 from pipeline import records
 from pipeline.child import lineage
 from pipeline.records import Record
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.wording import counted, suggest
 from storage_schemas.errors import ParameterError, StoreError
 from storage_schemas.manifest import ArtifactView
@@ -54,7 +54,7 @@ def find_run(store: Store, name: str) -> Record:
         return _of_artifact(store, keys[0])
     known = [record.name for record in records.records(store)]
     raise ParameterError(
-        f"no run is called {name!r} in {store.root}; {suggest(name, known)} "
+        f"no run is called {name!r} in {store.location}; {suggest(name, known)} "
         "RECIPE@stage.param=value and the key of an artifact name a run as well"
     )
 
@@ -72,10 +72,12 @@ def find_keys(store: Store, what: str) -> list[str]:
     found = _beginning(store, what)
     if len(found) > 1:
         names = f"{found[0]} and {found[1]}"
-        raise StoreError(f"{len(found)} keys of {store.root} start with {what!r}, such as {names}")
+        raise StoreError(
+            f"{len(found)} keys of {store.location} start with {what!r}, such as {names}"
+        )
     if not found:
         stages = sorted({key.rpartition("-")[0] for key in list(store.keys())})
-        raise StoreError(f"{store.root} has no artifact {what!r}; {suggest(what, stages)}")
+        raise StoreError(f"{store.location} has no artifact {what!r}; {suggest(what, stages)}")
     return found
 
 
@@ -86,13 +88,13 @@ def _beginning(store: Store, prefix: str) -> list[str]:
 def open_views(store: Store, record: Record) -> tuple[list[ArtifactView], list[str]]:
     """A run's artifacts, inputs before readers, and keys that the store lacks."""
     views, missing = [], []
+    manifests = store.manifests(record.keys())
     for step, past in record.steps.items():
         for node in past.parts.values():
-            manifest = store.manifest(node.key)
-            if manifest is None:
+            if node.key not in manifests:
                 missing.append(node.key)
             else:  # another recipe may have computed it under another name
-                views.append(ArtifactView(store.folder(node.key), replace(manifest, step=step)))
+                views.append(store.view(replace(manifests[node.key], step=step)))
     return views, missing
 
 
@@ -118,7 +120,7 @@ def list_runs(store: StoreDir = DEFAULT_STORE) -> None:
     twice is one run. What is pinned has a name of its own; ``sweep`` pins each of its variants
     as RECIPE@stage.param=value.
     """
-    opened = Store(store)
+    opened = open_store(store)
     pinned = {record.name for record in records.pins(opened)}
     rows = [
         (
@@ -136,7 +138,7 @@ def pin(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Have ``gc`` keep a run with all it rests on, whatever is run after it."""
-    opened = Store(store)
+    opened = open_store(store)
     record = find_run(opened, run)
     records.pin(opened, record, name or run)
     console.print(f"pinned {name or run}: {counted(len(record.keys()), 'artifact')}", markup=False)
@@ -149,7 +151,7 @@ def unpin(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Let ``gc`` remove runs that were pinned."""
-    opened = Store(store)
+    opened = open_store(store)
     for name in names:
         records.unpin(opened, name)
         console.print(f"unpinned {name}", markup=False, highlight=False)

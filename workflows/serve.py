@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.remote import absolute
-from pipeline.store import Store
+from pipeline.store import open_store
 from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
 from workflows import server
@@ -45,13 +45,14 @@ def serve(
         raise ParameterError("--data, --set, --cron and --interval need one flow: name it")
     if cron is not None and interval is not None:
         raise ParameterError("--cron and --interval are two schedules; choose one")
-    parameters: dict[str, Any] = {"store": str(store.absolute())}
+    opened = open_store(store)
+    parameters: dict[str, Any] = {"store": opened.location}
     if data is not None:
         parameters["data"] = absolute(data)
     if settings:
         parameters["set"] = settings
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # what runs tell is shown here, too
-    with server.started(Store(store), port) as url:
+    with server.started(opened, port) as url:
         server.announce(url)
         _serve(names, parameters, cron=cron, interval=interval)
 

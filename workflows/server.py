@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -13,14 +14,16 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from pipeline.store import Store
-from storage_schemas.errors import TubeletError
+from storage_schemas.errors import StoreError, TubeletError
 from workflows.dead_runs import mark_dead_runs, noted_runs
 from workflows.options import console
 from workflows.settle import SETTINGS, send_events, settle
@@ -186,7 +189,18 @@ def _answers(url: str) -> bool:
 
 
 class _ReportFiles(SimpleHTTPRequestHandler):
-    """Files of report artifacts, and nothing else of the store."""
+    """Files of report artifacts, ``/KEY/NAME``, and nothing else of the store."""
+
+    def __init__(self, *given: Any, store: Store) -> None:
+        self._store = store
+        super().__init__(*given, directory=os.devnull)
+
+    def translate_path(self, path: str) -> str:
+        key, _, name = urllib.parse.unquote(path.partition("?")[0]).strip("/").partition("/")
+        with contextlib.suppress(StoreError):
+            if key.startswith("report-") and name in self._store.read_manifest(key).files:
+                return str(self._store.file(key, name))
+        return f"{os.devnull}/none"
 
     def list_directory(self, path: object) -> None:
         self.send_error(404, "no such report")
@@ -197,7 +211,7 @@ class _ReportFiles(SimpleHTTPRequestHandler):
 
 @contextmanager
 def _reports(store: Store, port: int) -> Iterator[None]:
-    handler = partial(_ReportFiles, directory=str(store.root / "artifacts" / "report"))
+    handler = partial(_ReportFiles, store=store)
     try:
         files = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:

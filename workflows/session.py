@@ -26,7 +26,7 @@ from workflows import display, recipes, server
 from workflows.options import console
 from workflows.runners import Runner
 
-DEFAULT_STORE = Path(os.environ.get("TUBELET_STORE", ".tubelet"))
+DEFAULT_STORE = os.environ.get("TUBELET_STORE", ".tubelet")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def open_graph(
     digests = Digests(store.root / "digests.sqlite", on_hashed=on_hashed)
     gc.disable()  # what a scan makes is kept: looking through it for garbage took a quarter of it
     try:
-        return expand(targets, ledger=Ledger(store.root / "ledger.jsonl"), digests=digests)
+        return expand(targets, ledger=Ledger(store.documents), digests=digests)
     finally:
         gc.enable()
         digests.close()

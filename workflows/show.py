@@ -39,6 +39,7 @@ _DRAWN: Mapping[str, type[ItemNoun]] = {noun.name: noun for noun in (Frames, Sha
 _FRAMES = (Frames.name, Shard.name)
 _WIDTH, _ROWS = 1600, 4  # of a sheet in pixels; rows of frames where it is of one video
 _MAX_VIDEOS = 16  # of a sheet
+_BATCH = 64  # artifacts that are looked into at once
 _SHOWN = "frames, shards, tubes, proposals, detections, trajectories, maps and retrieval have"
 
 
@@ -80,7 +81,7 @@ def find_artifact(store: Store, what: str, *, video_id: str | None) -> Manifest:
         If none of them has the video; names the nearest.
     """
     keys = find_keys(store, what)
-    found = [manifest for key in reversed(keys) if (manifest := store.manifest(key))]
+    found = list(store.manifests(keys[::-1]).values())
     newest = found[0] if found else _whole(store, keys[-1])
     if video_id is None or newest.noun not in _DRAWN:
         return newest
@@ -102,9 +103,10 @@ def write_sheet(
 
     Artifacts that have no frames below them show the picture that their stage made.
     """
-    note, folder = "", store.folder(manifest.key)
+    note = ""
     if manifest.noun == Trajectories.name and video_id is not None:
-        sheet = patch_sheet(Trajectories.open(folder), find_frames(store, video_id))
+        bank = Trajectories.open(store.folder(manifest.key))
+        sheet = patch_sheet(bank, find_frames(store, video_id))
     elif manifest.noun in _DRAWN:
         exhibit = open_exhibit(store, manifest, stages)
         names = list(exhibit.items) if video_id is None else [video_id]
@@ -123,8 +125,8 @@ def write_sheet(
         sheet = stack(sheets, gap=12)
     elif video_id is not None:
         sheet = open_gathered(store, manifest, stages, video_id=video_id).sheet(video_id)
-    elif (folder / PREVIEW_NAME).exists():
-        sheet = decode_jpeg((folder / PREVIEW_NAME).read_bytes())
+    elif (preview := store.file(manifest.key, PREVIEW_NAME)) is not None:
+        sheet = decode_jpeg(preview.read_bytes())
     else:
         raise StoreError(f"{manifest.key} ({manifest.noun}) has no picture; {_SHOWN}")
     data = with_comment(encode_jpeg(sheet, quality=90), f"{MARK}{manifest.key}")
@@ -231,9 +233,10 @@ def _frames_below(store: Store, manifest: Manifest) -> Manifest:
 def find_frames(store: Store, video_id: str) -> Frames:
     """Stored frames of a video, wherever they are in the store, the newest first."""
     found = []
-    for key in reversed(list(store.keys())):
-        manifest = store.manifest(key)
-        if manifest is None or manifest.noun not in _FRAMES:
+    keys = list(store.keys())[::-1]
+    batches = (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
+    for key, manifest in (pair for batch in batches for pair in store.manifests(batch).items()):
+        if manifest.noun not in _FRAMES:
             continue
         if video_id in manifest.items:
             frames = _DRAWN[manifest.noun].open_part(store.folder(key))[video_id]
@@ -251,7 +254,7 @@ def _whole(store: Store, key: str, *, reader: Manifest | None = None) -> Manifes
     what = f"{key} is {damage}" if damage == "absent" else f"{key} is damaged ({damage})"
     where = "" if reader is None else f"{reader.key} rests on it, but "
     raise StoreError(
-        f"{where}{what} in {store.root}; `tubelet run RECIPE` with the same settings "
+        f"{where}{what} in {store.location}; `tubelet run RECIPE` with the same settings "
         "computes it again"
     )
 
@@ -260,8 +263,8 @@ def _unknown_video(
     store: Store, video_id: str, found: Sequence[Manifest], where: str
 ) -> ParameterError:
     """Names the cause if the video was rejected, else the nearest, else a few."""
-    for key in list(store.keys()):
-        for row in store.read_manifest(key).quarantined:
+    for manifest in store.read_manifests(list(store.keys())):
+        for row in manifest.quarantined:
             if row.video_id == video_id:
                 return ParameterError(f"{row.stage} rejected {video_id!r}: {row.message}")
     names = sorted({name for manifest in found for name in manifest.items})

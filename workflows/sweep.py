@@ -14,7 +14,7 @@ import typer
 from pipeline import records
 from pipeline.expand import Graph, Node
 from pipeline.plan import make_plan
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.supervise import Options
 from pipeline.wording import counted
 from storage_schemas.errors import ParameterError
@@ -62,7 +62,7 @@ def sweep(
     """Run a recipe with several values of some parameters; what is common runs once."""
     where = Runner(runner, runner_address)
     where.check_server(prefect=not no_prefect)
-    opened = Store(store)
+    opened = open_store(store)
     base = settings_of(Request(recipe, settings or [], data=data))
     variants = open_variants(recipe, axes, base, opened)
     past = records.read_record(opened, recipe)

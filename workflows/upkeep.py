@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from pipeline.collect import Garbage, find_garbage, reached, remove, staged
 from pipeline.keys import key_of
 from pipeline.records import Record, pins, records
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.wording import counted
 from stages.report.report import human_size
 from storage_schemas.errors import StoreError
@@ -35,13 +35,13 @@ def verify(
     store: StoreDir = DEFAULT_STORE,
 ) -> None:
     """Compare every file with its digest; exit status 1 if damage is found and remains."""
-    opened = Store(store)
+    opened = open_store(store)
     keys = find_keys(opened, what) if what else list(opened.keys())
     damaged = []
     for key in _progressing(opened, keys):
         problems = find_damage(opened, key)
         for problem in problems:
-            where = display.short_path(opened.folder(key))
+            where = display.short_path(opened.place(key))
             console.print(f"{where}: {problem}", markup=False, highlight=False, soft_wrap=True)
         if problems:
             damaged.append(key)
@@ -67,11 +67,8 @@ def find_damage(store: Store, key: str) -> list[str]:
 def _progressing(store: Store, keys: Sequence[str]) -> Iterator[str]:
     """The keys, while a terminal shows how many bytes have been read."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    sizes = {}
-    for key in keys:
-        folder = store.folder(key)
-        sizes[key] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     shown = console.is_terminal
+    sizes = {key: _bytes(store, key) if shown else 0 for key in keys}
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
     ) as bar:
@@ -80,6 +77,13 @@ def _progressing(store: Store, keys: Sequence[str]) -> Iterator[str]:
             bar.update(task, description=key)
             yield key
             bar.advance(task, sizes[key])
+
+
+def _bytes(store: Store, key: str) -> int:
+    try:
+        return store.read_manifest(key).bytes
+    except StoreError:
+        return 0
 
 
 def _discard(store: Store, damaged: Sequence[str]) -> list[str]:
@@ -134,7 +138,7 @@ def gc(
     each: Annotated[bool, typer.Option("--list", help="A line for each, not each stage.")] = False,
 ) -> None:
     """Show, or remove, what no recipe's last run and no pinned run rests on."""
-    opened = Store(store)
+    opened = open_store(store)
     extra = [key for name in keep or () for key in find_run(opened, name).keys()]  # noqa: SIM118
     found = find_garbage(opened, keep=extra)
     gone = [garbage for garbage in found if apply and remove(opened, garbage)]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.digests import Digests
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.wording import counted
 from storage_schemas.manifest import Manifest
 from storage_schemas.videos import VideoFile
@@ -29,7 +29,7 @@ def why(
     Steps with their parameters, the videos with digests and places, and the code and
     libraries it was computed with. Parts of one step are told together.
     """
-    lineage = Lineage(Store(store))
+    lineage = Lineage(open_store(store))
     lineage.tell(find_keys(lineage.store, what)[-1:], "", 0, all_)
     lineage.tell_videos(all_)
     lineage.tell_software()

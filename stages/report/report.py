@@ -122,8 +122,8 @@ def sections(views: Sequence[ArtifactView]) -> list[Section]:
         section.seconds += manifest.seconds
         section.bytes += manifest.bytes
         section.notes += manifest.notes
-        if view.preview is not None and len(section.pictures) < _PICTURES_PER_STEP:
-            section.pictures.append(as_data_uri(view.preview))
+        if len(section.pictures) < _PICTURES_PER_STEP and (picture := view.preview) is not None:
+            section.pictures.append(as_data_uri(picture))
     return list(found.values())
 
 

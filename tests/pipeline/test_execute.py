@@ -41,7 +41,7 @@ def write_files(folder: Path, *names: str) -> Path:
 def open_graph(store: Store, folder: Path, *, part_size: int = 64, **parameters: Any) -> Graph:
     boxes = Probe(**parameters).of(videos=Folder(path=folder).of())
     targets = [Count().of(boxes=Grow().of(boxes=boxes))]
-    ledger = Ledger(store.root / "ledger.jsonl", part_size=part_size)
+    ledger = Ledger(store.documents, part_size=part_size)
     return expand(targets, ledger=ledger, digests=Digests(store.root / "digests.sqlite"))
 
 
@@ -199,7 +199,7 @@ def test_really_full_file_system(tmp_path: Path, make_video: Any) -> None:
         store = Store(mount / "store")
         graph = expand(
             targets,
-            ledger=Ledger(store.root / "ledger.jsonl"),
+            ledger=Ledger(store.documents),
             digests=Digests(tmp_path / "digests.sqlite"),
         )
         result = run(store, graph)
@@ -215,7 +215,7 @@ def test_gather_error_names_stage_and_cause(store: Store, tmp_path: Path, log: P
     boxes = Probe().of(videos=Folder(path=folder).of())
     graph = expand(
         [Count(fail=True).of(boxes=boxes)],
-        ledger=Ledger(store.root / "ledger.jsonl"),
+        ledger=Ledger(store.documents),
         digests=Digests(store.root / "digests.sqlite"),
     )
     with pytest.raises(StageFailed, match=r"ValueError: made to fail \[stage 'count'\]"):

@@ -22,7 +22,7 @@ from storage_schemas.labels import Labels
 
 def open_graph(store: Store, folder: Path, *, part_size: int = 2) -> Graph:
     boxes = Grow().of(boxes=Probe().of(videos=Folder(path=folder).of()))
-    ledger = Ledger(store.root / "ledger.jsonl", part_size=part_size)
+    ledger = Ledger(store.documents, part_size=part_size)
     digests = Digests(store.root / "digests.sqlite")
     return expand([Count().of(boxes=boxes)], ledger=ledger, digests=digests)
 
@@ -91,7 +91,7 @@ def test_labels_need_a_source_that_has_them(store: Store, folder: Path) -> None:
     with pytest.raises(ParameterError, match="knows no labels"):
         expand(
             [labels_of(Folder(path=folder).of())],
-            ledger=Ledger(store.root / "ledger.jsonl"),
+            ledger=Ledger(store.documents),
             digests=Digests(store.root / "digests.sqlite"),
         )
 
@@ -103,7 +103,7 @@ def test_without_labels_all_videos_are_for_training_and_optional_readers_go_with
     counted = Count().of(boxes=Probe().of(videos=source), labels=labels_of(source))
     graph = expand(
         [counted, split_of(source)],
-        ledger=Ledger(store.root / "ledger.jsonl"),
+        ledger=Ledger(store.documents),
         digests=Digests(store.root / "digests.sqlite"),
     )
     (count,), (split,) = graph.of_step("count"), graph.of_step("folder_split")
@@ -124,7 +124,7 @@ def test_two_steps_need_two_names(store: Store, folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"two steps are named 'probe'.*step_name"):
         expand(
             [Probe().of(videos=videos), Probe(shift=1).of(videos=videos)],
-            ledger=Ledger(store.root / "ledger.jsonl"),
+            ledger=Ledger(store.documents),
             digests=Digests(store.root / "digests.sqlite"),
         )
 
@@ -158,7 +158,7 @@ def test_labels_and_split_have_keys_of_their_own(store: Store, tmp_path: Path) -
         source = Ucf101(path=root).of()
         graph = expand(
             [labels_of(source), split_of(source)],
-            ledger=Ledger(store.root / "ledger.jsonl"),
+            ledger=Ledger(store.documents),
             digests=Digests(store.root / "digests.sqlite"),
         )
         (labels,), (split,) = graph.of_step("ucf101_labels"), graph.of_step("ucf101_split")

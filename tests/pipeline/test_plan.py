@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def open_graph(store: Store, folder: Path, *settings: str) -> Graph:
     boxes = Probe().of(videos=Folder(path=folder).of())
     targets = apply_overrides([Count().of(boxes=Grow().of(boxes=boxes))], settings)
-    ledger = Ledger(store.root / "ledger.jsonl")
+    ledger = Ledger(store.documents)
     return expand(targets, ledger=ledger, digests=Digests(store.root / "digests.sqlite"))
 
 
@@ -167,12 +167,12 @@ def test_an_estimate_reads_few_manifests_of_a_large_store(
     keys = ["old", *map(str, range(3000))]
     read: list[str] = []
 
-    def read_manifest(key: str) -> Manifest:
-        read.append(key)
-        return manifest if key == "old" else quick
+    def read_manifests(keys: list[str]) -> list[Manifest]:
+        read.extend(keys)
+        return [manifest if key == "old" else quick for key in keys]
 
     monkeypatch.setattr(store, "keys", lambda stage: iter(keys))
-    monkeypatch.setattr(store, "read_manifest", read_manifest)
+    monkeypatch.setattr(store, "read_manifests", read_manifests)
     assert find_samples(store, Probe(shift=2)) == ([quick] * 8, [])
     assert len(read) == 8
     assert find_samples(store, stage) == ([], [quick] * 8)

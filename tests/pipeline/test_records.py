@@ -22,6 +22,11 @@ from storage_schemas.errors import StoreError
 
 
 @pytest.fixture
+def store(any_store: Store) -> Store:
+    return any_store
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "videos"
     root.mkdir()
@@ -31,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def open_graph(store: Store, folder: Path, shift: int) -> Graph:
     targets = [Grow().of(boxes=Probe(shift=shift).of(videos=Folder(path=folder).of()))]
-    ledger = Ledger(store.root / "ledger.jsonl")
+    ledger = Ledger(store.documents)
     return expand(targets, ledger=ledger, digests=Digests(store.root / "digests.sqlite"))
 
 

@@ -6,76 +6,86 @@ import json
 from pathlib import Path
 
 import pytest
+from stores import KEY, commit, tamper
 
 from pipeline.collect import find_garbage, remove
-from pipeline.store import Store, describe_files
+from pipeline.store import Store, open_store
 from storage_schemas.errors import StoreError
-from storage_schemas.manifest import MANIFEST_NAME, Manifest, QuarantineRow
-
-KEY = "probe-0123456789abcdef01234567"
+from storage_schemas.manifest import MANIFEST_NAME
 
 
-def commit(store: Store, key: str = KEY, text: str = "hello") -> None:
-    with store.lock(key):
-        data = store.staging(key) / "data"
-        data.mkdir()
-        (data / "x.txt").write_text(text)
-        manifest = Manifest(
-            key=key, stage="probe", stage_version=1, step="probe", noun="boxes", noun_version=1,
-            parameters={"a": 1}, inputs={}, part="0000", items=["v"],
-            files=describe_files(data, {"x.txt": 3}),
-            quarantined=[QuarantineRow("w", "probe", "BadVideo", "cause", 1, 2)],
-        )  # fmt: skip
-        store.commit(key, data, manifest)
-
-
-def test_commit_and_read_back(store: Store) -> None:
-    assert store.manifest(KEY) is None
-    commit(store)
-    manifest = store.manifest(KEY)
+def test_commit_and_read_back(any_store: Store) -> None:
+    assert any_store.manifest(KEY) is None
+    commit(any_store)
+    manifest = any_store.manifest(KEY)
     assert manifest is not None
     assert manifest.files["x.txt"].rows == 3
     assert manifest.quarantined[0].frames_expected == 2
-    assert not (store.root / "staging" / KEY).exists()
-    assert list(store.keys("probe")) == [KEY]
-    assert store.find("probe-0123") == KEY
+    assert not (any_store.root / "staging" / KEY).exists()
+    assert list(any_store.keys("probe")) == list(any_store.keys()) == [KEY]
+    assert list(any_store.keys("other")) == []
+    assert (any_store.folder(KEY) / "x.txt").read_text() == "hello"
+    path = any_store.file(KEY, "x.txt")
+    assert path is not None
+    assert path.read_text() == "hello"
+    assert any_store.file(KEY, "preview.jpg") is None
+    assert open_store(any_store.location).manifest(KEY) == manifest
 
 
-def test_a_hit_needs_every_file_at_its_size(store: Store) -> None:
-    commit(store)
-    path = store.folder(KEY) / "x.txt"
-    path.write_text("hell")
-    assert store.damage(KEY) == "x.txt has 4 bytes, not 5"
-    path.unlink()
-    assert store.damage(KEY) == "x.txt is missing"
-    assert store.manifest(KEY) is None
+def test_a_hit_needs_every_file_at_its_size(any_store: Store) -> None:
+    commit(any_store)
+    tamper(any_store, "x.txt", b"hell")
+    assert any_store.damage(KEY) == "x.txt has 4 bytes, not 5"
+    tamper(any_store, "x.txt", None)
+    assert any_store.damage(KEY) == "x.txt is missing"
+    assert any_store.manifest(KEY) is None
+    commit(any_store)  # computed again
+    assert any_store.manifest(KEY) is not None
 
 
-def test_verify_compares_digests(store: Store) -> None:
-    commit(store)
-    assert store.verify(KEY) == []
-    (store.folder(KEY) / "x.txt").write_text("hallo")
-    (problem,) = store.verify(KEY)
+def test_many_are_asked_for_at_once(any_store: Store) -> None:
+    keys = [f"probe-{number:024x}" for number in range(20)] + ["other-0", "other-1"]
+    for key in keys[:-1]:
+        commit(any_store, key, text=key)
+    assert set(any_store.keys()) == set(keys[:-1])
+    damages = open_store(any_store.location).damages(keys)
+    assert list(damages) == keys
+    assert damages == dict.fromkeys(keys[:-1]) | {keys[-1]: "absent"}
+    assert list(any_store.manifests(keys)) == keys[:-1]
+    texts = [(folder / "x.txt").read_text() for folder in any_store.folders(keys[:-1])]
+    assert texts == keys[:-1]
+    with pytest.raises(StoreError, match="has no artifact 'other-1'"):
+        any_store.read_manifests(keys)
+
+
+def test_verify_compares_digests(any_store: Store) -> None:
+    commit(any_store)
+    assert any_store.verify(KEY) == []
+    tamper(any_store, "x.txt", b"hallo")
+    (problem,) = any_store.verify(KEY)
     assert problem.startswith("x.txt has sha256")
 
 
-def test_half_an_artifact_is_no_artifact(store: Store) -> None:
-    commit(store)
-    (store.folder(KEY) / MANIFEST_NAME).unlink()
-    assert store.damage(KEY) == "absent"
-    assert list(store.keys()) == []
+def test_half_an_artifact_is_no_artifact(any_store: Store) -> None:
+    commit(any_store)
+    tamper(any_store, MANIFEST_NAME, None)
+    assert any_store.damage(KEY) == "absent"
+    assert list(any_store.keys()) == []
 
 
-def test_newer_store_and_manifest_are_refused(store: Store) -> None:
-    commit(store)
-    path = store.folder(KEY) / MANIFEST_NAME
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "format": 99}))
+def test_newer_store_and_manifest_are_refused(any_store: Store) -> None:
+    commit(any_store)
+    content = any_store.read_manifest(KEY).to_content()
+    tamper(any_store, MANIFEST_NAME, json.dumps({**content, "format": 99}).encode())
+    again = open_store(any_store.location)
     with pytest.raises(StoreError, match=r"manifest format 99.*upgrade tubelet"):
-        store.read_manifest(KEY)
-    (store.root / "store.json").write_text('{"format": 99}')
+        again.read_manifest(KEY)
+    tamper(any_store, MANIFEST_NAME, b"{")
+    with pytest.raises(StoreError, match=r"manifest.json is damaged.*verify --discard"):
+        open_store(any_store.location).damage(KEY)
+    tamper(any_store, "store.json", b'{"format": 99}')
     with pytest.raises(StoreError, match=r"has format 99, this tubelet reads up to 1.*--store DIR"):
-        Store(store.root)
+        open_store(any_store.location)
 
 
 def test_unusable_root_names_the_remedy(tmp_path: Path) -> None:
@@ -84,15 +94,16 @@ def test_unusable_root_names_the_remedy(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store")
 
 
-def test_garbage_is_what_no_run_refers_to(store: Store) -> None:
-    commit(store)
+def test_garbage_is_what_no_run_refers_to(any_store: Store) -> None:
+    commit(any_store)
     other = "probe-ffffffffffffffffffffffff"
-    commit(store, other)
+    commit(any_store, other)
     record = {"steps": {"probe": {"parts": {"0000": {"key": KEY}}}}}
-    (store.root / "runs" / "x.json").write_text(json.dumps(record))
-    (garbage,) = find_garbage(store)
+    any_store.documents.write("runs/x.json", json.dumps(record))
+    (garbage,) = find_garbage(any_store)
     assert (garbage.key, garbage.kind) == (other, "artifact")
-    with store.lock(other):
-        assert not remove(store, garbage)
-    assert remove(store, garbage)
-    assert list(store.keys()) == [KEY]
+    with any_store.lock(other):
+        assert not remove(any_store, garbage)
+    assert remove(any_store, garbage)
+    assert list(any_store.keys()) == [KEY]
+    assert find_garbage(any_store) == []

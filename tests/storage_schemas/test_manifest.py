@@ -42,8 +42,15 @@ def test_another_format_is_refused(found: int | None) -> None:
         Manifest.from_json(json.dumps(content), where="here")
 
 
-def test_a_view_knows_whether_there_is_a_picture(tmp_path: Path) -> None:
-    view = ArtifactView(tmp_path, MANIFEST)
-    assert view.preview is None
-    (tmp_path / PREVIEW_NAME).write_bytes(b"jpeg")
+def test_a_view_asks_for_files_when_they_are_needed(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def file(name: str) -> Path:
+        asked.append(name)
+        return tmp_path / name
+
+    view = ArtifactView(MANIFEST, lambda: tmp_path, file)
+    assert asked == []
     assert view.preview == tmp_path / PREVIEW_NAME
+    assert asked == [PREVIEW_NAME]
+    assert view.folder == tmp_path

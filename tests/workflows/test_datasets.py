@@ -59,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     ]
     store = Store(root / "store")
     digests = Digests(store.root / "digests.sqlite")
-    graph = expand(targets, ledger=Ledger(store.root / "ledger.jsonl"), digests=digests)
+    graph = expand(targets, ledger=Ledger(store.documents), digests=digests)
     digests.close()
     run_plan(make_plan(graph, store, {}), store, Options(workers=2)).check(0.0)
     return store, graph

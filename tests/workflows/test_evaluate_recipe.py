@@ -25,7 +25,7 @@ from stages.evaluate.scoring import recompute
 from stages.report.published import origin_of
 from storage_schemas.errors import ParameterError
 from storage_schemas.jpeg import decode_jpeg
-from storage_schemas.manifest import PREVIEW_NAME, ArtifactView
+from storage_schemas.manifest import PREVIEW_NAME
 from storage_schemas.metrics import Metrics
 from workflows import recipes, show
 from workflows.catalogue import find_stages
@@ -134,7 +134,7 @@ def test_one_command_runs_every_protocol(ucf101: Path, tmp_path: Path) -> None:
     assert probe.value == 1.0, "red and blue are told apart by random weights"
     by_key = result.manifests
     knn = next(manifest for manifest in by_key.values() if manifest.step == "knn")
-    assert origin_of(ArtifactView(store.folder(knn.key), knn), by_key).dataset == "ucf101"
+    assert origin_of(store.view(knn), by_key).dataset == "ucf101"
     check_pictures(store, tmp_path)
     again = open_plan(request, store, open_graph(request, store))
     assert {entry.action for entry in again.entries} == {"cached"}

@@ -32,7 +32,7 @@ pytestmark = [
 def open_graph(store: Store, folder: Path, **count: Any) -> Graph:
     boxes = Probe().of(videos=Folder(path=folder).of())
     targets = [Count(**count).of(boxes=Grow().of(boxes=boxes))]
-    ledger = Ledger(store.root / "ledger.jsonl", part_size=2)
+    ledger = Ledger(store.documents, part_size=2)
     return expand(targets, ledger=ledger, digests=Digests(store.root / "digests.sqlite"))
 
 

@@ -78,7 +78,7 @@ def videos(tmp_path: Path) -> Path:
 
 def open_graph(store: Store, videos: Path) -> Graph:
     flaky = Flaky().of(videos=Folder(path=videos).of())
-    ledger = Ledger(store.root / "ledger.jsonl", part_size=2)
+    ledger = Ledger(store.documents, part_size=2)
     targets = [Count().of(boxes=Grow().of(boxes=flaky))]
     return expand(targets, ledger=ledger, digests=Digests(store.root / "digests.sqlite"))
 

@@ -25,7 +25,8 @@ def view(root: Path, step: str, key: str, **more: Any) -> ArtifactView:
         "noun": "boxes", "noun_version": 1, "part": "0000", "libraries": {"numpy": "2"},
         "files": {"boxes.arrow": FileEntry("0" * 64, 512, rows=more.pop("rows", 1))},
     }  # fmt: skip
-    return ArtifactView(folder, Manifest(key=key, step=step, **(values | more)))
+    manifest = Manifest(key=key, step=step, **(values | more))
+    return ArtifactView(manifest, lambda: folder, lambda name: folder / name)
 
 
 @pytest.fixture

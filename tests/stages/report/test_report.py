@@ -57,7 +57,9 @@ def view(tmp_path: Path) -> View:
         manifest = Manifest(
             key=key, step=step, stage_version=1, noun=noun, noun_version=1, **(values | more)
         )
-        return ArtifactView(folder, manifest)
+        return ArtifactView(
+            manifest, lambda: folder, lambda name: folder / name if picture else None
+        )
 
     return make
 

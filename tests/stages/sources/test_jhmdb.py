@@ -153,7 +153,7 @@ def test_masks_meet_frames_in_the_store_and_a_new_mask_changes_its_part_only(
         frames = Decode().of(videos=Jhmdb(path=root).of())
         truth = PuppetMasks().of(masks=JhmdbMasks(path=root).of(), frames=frames)
         digests = Digests(store.root / "digests.sqlite")
-        ledger = Ledger(store.root / "ledger.jsonl", part_size=2)
+        ledger = Ledger(store.documents, part_size=2)
         graph = expand([truth], ledger=ledger, digests=digests)
         digests.close()
         result = run_plan(make_plan(graph, store, {}), store, Options())
