@@ -5,7 +5,6 @@ All four do what ``tubelet run`` does and differ in the recipe that they begin w
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import Flow, flow, get_run_logger
