@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.transient import PAUSES, retrying
+from pipeline.transient import PAUSES, is_of_network, retrying
 from storage_schemas.errors import MissingDependency, StoreError
 
 T = TypeVar("T")
@@ -24,11 +24,6 @@ R = TypeVar("R")
 _SCHEME = "s3"
 _PARALLEL = 32  # requests at a time
 _BLOCK = 1 << 24  # bytes read at a time where a whole object would not fit
-# What botocore and aiohttp call failures of the network, which have no number of an OSError.
-_PASSING = {
-    "ConnectionError", "HTTPClientError", "TimeoutError", "ResponseParserError", "IncompleteRead",
-    "ClientConnectionError", "ClientPayloadError",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -219,7 +214,7 @@ class Bucket:
 
 def _passes(error: BaseException) -> bool:
     """Whether it is the network, or S3 asks to repeat a conditional write that met another."""
-    if {kind.__name__ for kind in type(error).__mro__} & _PASSING:
+    if is_of_network(error):
         return True
     response = getattr(error.__cause__, "response", None) or {}
     return response.get("Error", {}).get("Code") == "ConditionalRequestConflict"

@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from pipeline.store import file_sha256
-from pipeline.transient import is_transient, retrying
+from pipeline.transient import is_of_network, is_transient, retrying
 from storage_schemas.errors import BadVideo, MissingDependency, SourceError
 from storage_schemas.videos import UNREADABLE, VideoFile
 
@@ -32,11 +32,6 @@ Url = Annotated[str, Field(pattern=f"^{_SCHEME}")]
 _BLOCK = 1 << 24  # bytes of a request
 # What tells that an object changed, in the words of different services; one is enough.
 _STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime")
-# What botocore and aiohttp call failures of the network, which have no number of an OSError.
-_PASSING = {
-    "ConnectionError", "HTTPClientError", "TimeoutError", "ResponseParserError", "IncompleteRead",
-    "ClientConnectionError", "ClientPayloadError",
-}  # fmt: skip
 
 
 def is_url(place: str) -> bool:
@@ -170,7 +165,7 @@ def _asked(request: Callable[[], T], url: str) -> T:
         except Exception as error:
             if is_transient(error):
                 raise
-            if _PASSING & {kind.__name__ for kind in type(error).__mro__}:
+            if is_of_network(error):
                 raise ConnectionAbortedError(errno.ECONNABORTED, str(error)) from error
             if isinstance(error, OSError):
                 raise

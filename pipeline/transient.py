@@ -25,6 +25,12 @@ _ERRNOS = frozenset(
     if hasattr(errno, name)
 )  # fmt: skip
 
+# What botocore and aiohttp call failures of the network, which have no number of an OSError.
+_NETWORK = frozenset({
+    "ConnectionError", "HTTPClientError", "TimeoutError", "ResponseParserError", "IncompleteRead",
+    "ClientConnectionError", "ClientPayloadError",
+})  # fmt: skip
+
 logger = logging.getLogger("tubelet.transient")
 
 
@@ -38,6 +44,11 @@ def is_transient(error: BaseException | None) -> bool:
             return error.errno != errno.EIO or not type(error).__module__.startswith("av.")
         error = error.__cause__
     return False
+
+
+def is_of_network(error: BaseException) -> bool:
+    """Whether a client of object storage, or of HTTP, says that the network failed."""
+    return not _NETWORK.isdisjoint(kind.__name__ for kind in type(error).__mro__)
 
 
 def retrying(call: Callable[[], T], *, what: str, pauses: Sequence[float] = PAUSES) -> T:
