@@ -214,7 +214,8 @@ class _Walk:
             key = entry.node.key
             self.result.manifests[key] = self.store.read_manifest(key)
             self.result.status[key] = "cached"
-        return Completed(name="Cached", message=f"{len(entries)} artifacts are in the store")
+        told = f"{len(entries)} artifacts are in the store"
+        return Completed(name="Cached", message=told, data=True)  # nothing would be: submit again
 
     def _finish(self, entries: Sequence[Entry], future: Any) -> list[Entry]:
         """Note what became of a task; returns what can start now."""

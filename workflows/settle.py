@@ -44,9 +44,12 @@ def settle(flow_runs: Collection[UUID]) -> None:
     send_events()
     deadline = time.monotonic() + _WRITE_SECONDS
     quiet = 0
-    while flow_runs and quiet < 2 and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-        quiet = 0 if _is_any_running(flow_runs) else quiet + 1
+    try:
+        while flow_runs and quiet < 2 and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+            quiet = 0 if _is_any_running(flow_runs) else quiet + 1
+    except Exception:  # the work is done, whatever became of the server
+        logger.warning("Prefect's server may not know how all tasks ended", exc_info=True)
 
 
 def _is_any_running(flow_runs: Collection[UUID]) -> bool:

@@ -107,6 +107,9 @@ def test_states_tell_what_really_ran(store: Store, folder: Path) -> None:
     assert again.computed() == []
     _, tasks, _ = read("second")
     assert {task.state.name for task in tasks} == {"Cached"}
+    assert sorted(task.name for task in tasks) == [
+        "count", "folder · 2 parts", "grow · 2 parts", "probe · 2 parts",
+    ]  # fmt: skip
 
 
 def test_failure_has_the_message_of_the_command_line(store: Store, folder: Path) -> None:
