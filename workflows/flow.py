@@ -250,7 +250,9 @@ class _Walk:
         try:
             return future.result(raise_on_failure=False)
         except Exception as error:  # its worker is gone, and nobody told Prefect
-            self._lost[future.task_run_id] = message = f"no worker finished it: {_told(error)}"
+            self._lost[future.task_run_id] = message = (
+                f"no worker finished it: {_told(error)}; run the same command again to resume"
+            )
             return None if self.workers.renew(future) else StageFailed(message)
 
     def _end(self, entry: Entry, outcome: Outcome | None = None, *, tell: bool = False) -> None:
