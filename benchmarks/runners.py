@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -32,7 +30,6 @@ from workflows import server
 RUNNERS = ("none", "threads", "processes", "dask", "ray")
 PART = 64
 _PORT = 4870
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -47,17 +44,19 @@ class Cost:
 
 def measure(runner: str, videos: Path, store: Path) -> Cost:
     """Run the recipe and watch its processes."""
+    far = runner in ("processes", "dask", "ray")
     how = ["--no-prefect"] if runner == "none" else ["--runner", runner]
     paths = [str(scale.ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     program = "import sys; from workflows.cli import main; main()"
     where = ["--data", str(videos), "--store", str(store), "--workers", "2"]
-    before, started = cpu_of_children(), time.perf_counter()
+    started = time.perf_counter()
     command = psutil.Popen(
         [sys.executable, "-c", program, "run", "scale", *how, *where],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    cpu: dict[int, float] = {}
     peak, most = 0, 0
     while command.poll() is None:
         memory, count = 0, 0
@@ -65,23 +64,25 @@ def measure(runner: str, videos: Path, store: Path) -> Cost:
             for process in [command, *command.children(recursive=True)]:
                 memory += process.memory_full_info().pss
                 count += 1
+                cpu[process.pid] = cpu_of(process, watches=process != command or not far)
         peak, most = max(peak, memory), max(most, count)
         time.sleep(0.5)
     seconds = time.perf_counter() - started
     if command.returncode:
         raise RuntimeError(f"--runner {runner} ended with {command.returncode}")
-    return Cost(seconds, cpu_of_children() - before, peak / 2**20, most)
+    return Cost(seconds, sum(cpu.values()), peak / 2**20, most)
 
 
-def cpu_of_children() -> float:
-    """CPU seconds of all that has ended; orphans come to us, who asked for them."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    time.sleep(2)  # agents of Ray take a moment to end
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def cpu_of(process: psutil.Process, *, watches: bool) -> float:
+    """CPU seconds of a process; with those of the stages' processes that it has watched.
+
+    Ray's workers are waited for by nobody, so the kernel adds nothing up for us.
+    """
+    if "pipeline.child" in process.cmdline():
+        return 0.0  # told by who watches it
+    times = process.cpu_times()
+    own: float = times.user + times.system
+    return own + times.children_user + times.children_system if watches else own
 
 
 def main() -> None:

@@ -63,8 +63,11 @@ def run_flow(
             return run_in_flow(
                 result, store, options, recipe=recipe, runner=runner, on_event=on_event
             )
+        except TubeletError as error:
+            broken.append(error)
+            return Failed(message=str(error))
         except Exception as error:
-            broken.append(error)  # Prefect keeps only what can be read from its state
+            broken.append(error)  # Prefect would keep it in the state, and go on
             raise
 
     here = _Local(body)
@@ -231,7 +234,7 @@ class _Walk:
                 self._end(entry)
                 continue
             if not isinstance(found, Outcome):
-                message = f"{type(found).__name__}: {found}"
+                message = found.message if isinstance(found, TubeletError) else _told(found)
                 error = StageFailed(message, stage=node.step, part=node.part)
                 self._end(entry, Outcome("failed", error=error), tell=True)
             else:
@@ -248,8 +251,9 @@ class _Walk:
         try:
             return future.result(raise_on_failure=False)
         except Exception as error:  # its worker is gone, and nobody told Prefect
-            message = f"its worker was lost: {type(error).__name__}: {error}"
-            self._lost[future.task_run_id] = message
+            self._lost[future.task_run_id] = message = (
+                f"no worker finished it: {_told(error)}; run the same command again to resume"
+            )
             return None if self.workers.renew(future) else StageFailed(message)
 
     def _end(self, entry: Entry, outcome: Outcome | None = None, *, tell: bool = False) -> None:
@@ -267,6 +271,12 @@ class _Walk:
         if not self._left[step]:
             keys = [one.node.key for one in self._steps[step]]
             publish.publish_step(step, keys, self.result, self.store)
+
+
+def _told(error: BaseException) -> str:
+    """The error with what caused it; a cluster's own errors say little."""
+    own = f"{type(error).__name__}: {str(error).strip()}"
+    return own if error.__cause__ is None else f"{own} ({_told(error.__cause__)})"
 
 
 def _call(job: _Local) -> Any:

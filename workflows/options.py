@@ -60,8 +60,8 @@ RunnerAddress = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Of a Dask scheduler (tcp://HOST:8786) or a Ray cluster (HOST:6379 or "
-        "ray://HOST:10001); default: a cluster on this machine, for this run.",
+        help="Of a Dask scheduler (tcp://HOST:8786) or a Ray cluster (HOST:6379); default: a "
+        "cluster on this machine, for this run.",
     ),
 ]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Run without any server.")]

@@ -24,9 +24,9 @@ class Runner:
     kind : str
         ``threads`` or ``processes`` of this machine, ``dask`` or ``ray``.
     address : str or None
-        Of a Dask scheduler (``tcp://HOST:8786``) or a Ray cluster (``HOST:6379``, or
-        ``ray://HOST:10001``) that is there already. Without one a cluster of this machine is
-        started for the run, with a worker of one thread for each of `Options.workers`.
+        Of a Dask scheduler (``tcp://HOST:8786``) or a Ray cluster (``HOST:6379``) that is there
+        already. Without one a cluster of this machine is started for the run, with a worker of
+        one thread for each of `Options.workers`.
 
     Raises
     ------
