@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KNOWN = {
-    "FROM", "RUN", "COPY", "ENV", "WORKDIR", "USER", "VOLUME", "ENTRYPOINT", "CMD",
+    "FROM", "ARG", "RUN", "COPY", "ENV", "WORKDIR", "USER", "VOLUME", "ENTRYPOINT", "CMD",
 }  # fmt: skip
 
 
@@ -25,7 +25,14 @@ class BuildStage:
 
     @property
     def environment(self) -> dict[str, str]:
-        pairs = (pair for argument in self.all("ENV") for pair in shlex.split(argument))
+        return self._pairs("ENV")
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        return self._pairs("ARG")
+
+    def _pairs(self, instruction: str) -> dict[str, str]:
+        pairs = (pair for argument in self.all(instruction) for pair in shlex.split(argument))
         return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -115,7 +115,7 @@ def test_the_same_commands_install_a_tubelet_that_works(prefix: Path, tmp_path: 
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
-    } | {"PATH": f"{base / 'bin'}:{os.environ['PATH']}"}
+    } | {"PATH": f"{base / 'bin'}:{os.environ['PATH']}", **build.arguments}
     for instruction, argument in build.instructions:
         if instruction == "COPY":
             *names, target = argument.split()
@@ -125,8 +125,8 @@ def test_the_same_commands_install_a_tubelet_that_works(prefix: Path, tmp_path: 
             command = argument.replace("/opt/tubelet", str(prefix))
             subprocess.run(["bash", "-euc", command], cwd=context, env=environment, check=True)
     installed = {path.name.partition("-")[0] for path in prefix.rglob("*.dist-info")}
-    assert {"tubelet", "torch", "prefect"} <= installed
-    assert not installed & {"pip", "hatchling", "pytest", "mypy", "ruff", "onnx"}
+    assert {"tubelet", "torch", "prefect", "prefect_dask", "s3fs"} <= installed
+    assert not installed & {"pip", "hatchling", "pytest", "mypy", "ruff", "onnx", "moto", "ray"}
     assert sum(path.stat().st_size for path in prefix.rglob("*") if path.is_file()) < 2.5e9
 
     shutil.rmtree(context)  # what runs below is what was installed
