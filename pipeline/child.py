@@ -58,7 +58,7 @@ def main(staging: Path) -> int:
     journal = Journal(staging / "journal.jsonl")
     started = time.monotonic()
     try:
-        journal.write("begin", total=len(job["items"]))
+        journal.write("begin", total=len(job["items"]), done=job["done"])
         stage = load_stage(job["stage"])
         store = open_store(job["store"])
         data = staging / "data"

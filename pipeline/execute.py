@@ -136,6 +136,7 @@ def _compute(
         },
         "inputs": node.input_keys(),
         "items": items,
+        "done": (done := store.finished(node.key) + len(watch.rejected)),
         "locations": _locations(node, store),
         "threads": options.threads,
         "device": options.device,
@@ -143,7 +144,7 @@ def _compute(
         "parent": os.getpid(),
     }
     (staging / "job.json").write_text(json.dumps(job))
-    on_event(Event("started", node, total=len(items)))
+    on_event(Event("started", node, total=len(items), done=done))
     while True:
         watch.current = watch.abort = watch.end = None
         cause = run_child(node, staging, options, lock, reader, watch, on_event, stop)

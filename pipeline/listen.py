@@ -44,4 +44,4 @@ class Listener:
                     tell(node, event, self._on_event)
                 elif key not in self._begun:
                     self._begun.add(key)
-                    self._on_event(Event("started", node, total=event["total"]))
+                    self._on_event(Event("started", node, total=event["total"], done=event["done"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -170,7 +169,7 @@ def _reason(
         return "forced"
     if damage != "absent":
         return f"output missing: {damage}"
-    resumed = _resumed(store, node.key)
+    resumed = store.finished(node.key)
     step = past.get(node.step)
     old = step.parts.get(node.part or "*") if step else None
     if step is None:
@@ -226,13 +225,6 @@ def changed_values(
         elif before != after:
             found.append((f"{prefix}{name}", before, after))
     return found
-
-
-def _resumed(store: Store, key: str) -> int:
-    items = store.root / "staging" / key / "items"
-    if not items.is_dir():
-        return 0
-    return sum(not name.endswith(".tmp") for name in os.listdir(items))
 
 
 def find_samples(store: Store, stage: Stage) -> Samples:

@@ -197,6 +197,13 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def finished(self, key: str) -> int:
+        """How many videos of unfinished work on a key are done already."""
+        items = self.root / "staging" / key / "items"
+        if not items.is_dir():
+            return 0
+        return sum(not name.endswith(".tmp") for name in os.listdir(items))
+
     def creates_once(self) -> bool:
         """Whether of two that commit one key at the same moment really one wins here."""
         return True

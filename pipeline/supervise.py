@@ -28,14 +28,16 @@ _POLL_SECONDS = 0.1
 class Event:
     """Something a person watching wants to know.
 
-    ``kind`` is ``waiting`` (another run holds the key), ``started`` (with ``total``),
-    ``item`` (one more video done or rejected), ``progress`` (with ``fraction``), ``figures``
-    (a row of a table: its name is ``text``) or ``ended`` (with ``status``).
+    ``kind`` is ``waiting`` (another run holds the key), ``started`` (with ``total`` and,
+    after an interrupt, what is ``done``), ``item`` (one more video done or rejected),
+    ``progress`` (with ``fraction``), ``figures`` (a row of a table: its name is ``text``) or
+    ``ended`` (with ``status``).
     """
 
     kind: Literal["waiting", "started", "item", "progress", "figures", "ended"]
     node: Node
     total: int = 0
+    done: int = 0
     fraction: float = 0.0
     text: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)

@@ -145,10 +145,12 @@ class Watcher:
         """Show one event; called from the threads that watch the children."""
         label, key = event.node.label, event.node.key
         if event.kind == "started":
-            self._total[key], self._done[key] = event.total, 0
+            self._total[key], self._done[key] = event.total, event.done
             self._spoken[key] = time.monotonic()
             if self._progress:
-                self._bars[key] = self._progress.add_task(label, total=event.total or 1.0, text="")
+                self._bars[key] = self._progress.add_task(
+                    label, total=event.total or 1.0, completed=event.done, text=""
+                )
             else:
                 self._say(f"{label}: started")
         elif event.kind == "waiting":

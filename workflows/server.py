@@ -170,11 +170,17 @@ def _start(url: str, port: int) -> subprocess.Popen[bytes]:
     )
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if process.poll() is not None:
+            raise TubeletError(
+                f"the Prefect server ended as it started (exit status {process.returncode}), for "
+                "the cause above: with PREFECT_SERVER_DATABASE_CONNECTION_URL look at the "
+                f"database and its password, if port {port} is taken choose another with --port"
+            )
+        if time.monotonic() > deadline:
             process.kill()
             raise TubeletError(
-                f"the Prefect server at port {port} did not start within {_START_SECONDS} s (exit "
-                f"status {process.poll()}); is the port taken? choose another with --port"
+                f"the Prefect server at port {port} did not answer within {_START_SECONDS} s; is "
+                "this machine overloaded, or its database out of reach?"
             )
         time.sleep(0.5)
     return process

@@ -178,6 +178,9 @@ def test_full_disk_stops_the_run_and_keeps_what_is_done(
     ]  # fmt: skip
     plan = make_plan(graph, store, {})
     assert "1 video done already" in plan.entries[1].reason
+    begun: list[Event] = []
+    run_plan(plan, store, Options(workers=1), on_event=begun.append)
+    assert [(e.done, e.total) for e in begun if e.kind == "started"] == [(1, 2)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")

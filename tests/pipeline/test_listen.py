@@ -24,15 +24,15 @@ def test_what_is_new_is_heard_once(store: Store) -> None:
     listener.poll()
     assert heard == []
     for _ in range(2):  # the child was tried again
-        journal.write("begin", total=2)
+        journal.write("begin", total=2, done=1)
         journal.write("start", video_id="b")
     journal.write("rejected", video_id="b", message="cut")
     journal.write("progress", fraction=0.5, text="half")
     journal.close()
     for _ in range(2):
         listener.poll()
-    assert [(event.kind, event.total, event.text) for event in heard] == [
-        ("started", 2, ""), ("item", 0, "b: cut"), ("progress", 0, "half"),
+    assert [(event.kind, event.done, event.total, event.text) for event in heard] == [
+        ("started", 1, 2, ""), ("item", 0, 0, "b: cut"), ("progress", 0, 0, "half"),
     ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_a_journal_begun_anew_is_heard_from_its_start(store: Store) -> None:
     listener.add(node)
     path.unlink()
     journal = Journal(path)
-    journal.write("begin", total=1)
+    journal.write("begin", total=1, done=0)
     journal.close()
     listener.poll()
     assert [event.kind for event in heard] == ["started"]
