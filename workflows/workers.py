@@ -148,7 +148,7 @@ class _Dask(_Elsewhere):
     def __init__(self, runner: Runner, options: Options, stack: ExitStack) -> None:
         from prefect_dask.task_runners import DaskTaskRunner
 
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our error says it
 
         cluster = {
             "n_workers": options.workers,
