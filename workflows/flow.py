@@ -34,8 +34,6 @@ from workflows.lost_tasks import close_task_runs, mark_crashed
 from workflows.runners import Runner
 from workflows.workers import Workers, flow_runner, opened
 
-QUARANTINE_STATE = "QuarantineExceeded"  # what an automation can wait for
-
 # Tasks that wait for a GPU hold a thread; work itself is bounded by a semaphore.
 _THREADS = 64
 _LISTEN_SECONDS = 1.0
@@ -113,8 +111,8 @@ def run_in_flow(
     Returns
     -------
     State
-        ``Failed`` with the first error; named `QUARANTINE_STATE` if too many videos
-        were rejected.
+        ``Failed`` with the first error. If too many videos were rejected, an event says so,
+        too.
     """
     note_run(store)
     with opened(runner, options) as workers:
@@ -127,10 +125,10 @@ def run_in_flow(
     publish.publish_run(recipe, result)
     try:
         result.check(options.max_failed_fraction)
-    except TooManyFailures as error:
-        publish.tell_quarantine(recipe, result, error)
-        return Failed(name=QUARANTINE_STATE, message=str(error))
     except TubeletError as error:
+        if isinstance(error, TooManyFailures):
+            publish.tell_quarantine(recipe, result, error)
+        # Of no name of its own: a deployment's page lists runs by the names that Prefect knows.
         return Failed(message=str(error))
     return Completed(message=publish.summary(result))
 

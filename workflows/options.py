@@ -68,7 +68,7 @@ NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Run without any s
 Workers = Annotated[
     int,
     typer.Option(
-        min=1, help="Stages at a time; with --runner-address as many as the cluster has room for."
+        min=1, help="Stages at a time; a cluster at an address takes as many as it has room for."
     ),
 ]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each stage.")]

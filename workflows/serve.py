@@ -9,9 +9,10 @@ import typer
 
 from pipeline.remote import absolute
 from pipeline.store import open_store
+from pipeline.supervise import Options
 from pipeline.wording import suggest
 from storage_schemas.errors import ParameterError
-from workflows import server
+from workflows import options, server
 from workflows.options import Data, Set, StoreDir, console
 from workflows.session import DEFAULT_STORE
 
@@ -31,6 +32,7 @@ def serve(
     interval: Annotated[
         float | None, typer.Option(min=1, help="Seconds from start to start.")
     ] = None,
+    max_failed_fraction: options.MaxFailedFraction = Options.max_failed_fraction,
     store: StoreDir = DEFAULT_STORE,
     port: Annotated[int, typer.Option(help="Port of the server.")] = server.PORT,
 ) -> None:
@@ -46,7 +48,10 @@ def serve(
     if cron is not None and interval is not None:
         raise ParameterError("--cron and --interval are two schedules; choose one")
     opened = open_store(store)
-    parameters: dict[str, Any] = {"store": opened.location}
+    parameters: dict[str, Any] = {
+        "store": opened.location,
+        "max_failed_fraction": max_failed_fraction,
+    }
     if data is not None:
         parameters["data"] = absolute(data)
     if settings:

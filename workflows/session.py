@@ -22,6 +22,7 @@ from pipeline.records import read_record, write_record
 from pipeline.run import Result, run_plan
 from pipeline.store import Store
 from pipeline.supervise import Options
+from storage_schemas.errors import ParameterError
 from workflows import display, recipes, server
 from workflows.options import console
 from workflows.runners import Runner
@@ -75,6 +76,12 @@ def settings_of(request: Request) -> list[str]:
         return list(request.settings)
     targets, _ = choose_source(recipes.load(request.recipe), request.settings)
     source = source_on_disk(targets, f"--data {request.data}")
+    for setting in request.settings:
+        if setting.startswith(f"{source.name}.path="):
+            raise ParameterError(
+                f"--data {request.data} and --set {setting} both say where the videos lie; leave "
+                "out one"
+            )
     return [f"{source.name}.path={json.dumps(str(request.data))}", *request.settings]
 
 

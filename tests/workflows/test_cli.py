@@ -190,3 +190,11 @@ def test_the_report_needs_nothing_from_outside(world: tuple[Path, Path]) -> None
     assert "https://" not in html
     assert html.count("data:image/jpeg;base64,") >= 6
     assert 'name="viewport"' in html
+
+
+def test_two_places_of_the_videos_contradict_each_other(tmp_path: Path) -> None:
+    told = tubelet(
+        "plan", "preprocess", "--data", CLIPS, "--set", f"folder.path={tmp_path}",
+        "--store", tmp_path / "store", fails=True,
+    )  # fmt: skip
+    assert f"--set folder.path={tmp_path} both say where the videos lie" in told

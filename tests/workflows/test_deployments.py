@@ -128,6 +128,7 @@ def test_a_worker_runs_what_the_api_and_a_schedule_start(videos: Path, tmp_path:
 def test_a_cancelled_run_ends_its_children_and_resumes(videos: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     command = [*TUBELET, "serve", "ingest", "--data", str(videos), "--store", str(store)]
+    command += ["--max-failed-fraction", "0.5"]
     with running([*command, "--port", str(free_port())], tmp_path, PREFECT_API_URL=API) as served:
 
         def deployment() -> Any:
@@ -137,7 +138,9 @@ def test_a_cancelled_run_ends_its_children_and_resumes(videos: Path, tmp_path: P
             except urllib.error.HTTPError:
                 return None
 
-        ingest = wait_for(deployment)["id"]
+        served_ingest = wait_for(deployment)
+        assert served_ingest["parameters"]["max_failed_fraction"] == 0.5
+        ingest = served_ingest["id"]
         slow = {"set": ["detect.tiles.rows=9", "detect.tiles.columns=9", "detect.frame_stride=1"]}
         run = call(f"/deployments/{ingest}/create_flow_run", {"parameters": slow})["id"]
         wait_for(lambda: list(store.glob("staging/detect-*/journal.jsonl")))
@@ -185,7 +188,7 @@ def test_too_many_bad_videos_pause_the_deployment(tmp_path: Path) -> None:
     run, process = execute(evaluate, parameters, tmp_path)
     with process as executed:
         executed.wait(120)
-    assert states(evaluate) == ["QuarantineExceeded"], (tmp_path / "log").read_text()
+    assert states(evaluate) == ["Failed"], (tmp_path / "log").read_text()
     name = "tubelet.quarantine.exceeded"
     named = {"filter": {"event": {"name": [name]}}}
     (event,) = wait_for(lambda: call("/events/filter", named)["events"], seconds=30)
